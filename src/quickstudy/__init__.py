@@ -1,0 +1,52 @@
+"""quickstudy: meta-learning in PyTorch. Support in, specialist out."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from quickstudy.core.episode import Episode, Examples
+    from quickstudy.core.learner import MetaLearner, QueryScored, Tags
+    from quickstudy.core.lift import over_tasks
+    from quickstudy.core.predictions import Categorical, Gaussian, Mixture, Prediction
+    from quickstudy.errors import QuickstudyError
+    from quickstudy.inner import SGD, Adam, LearnedRates, Momentum, unroll
+    from quickstudy.methods.gradient.maml import MAML
+    from quickstudy.methods.metric.protonet import ProtoNet
+
+__version__ = "0.1.0"
+
+# Names are imported when first used: the command line's --help must not wait for torch.
+_HOMES = {
+    "Adam": "inner",
+    "Categorical": "core.predictions",
+    "Episode": "core.episode",
+    "Examples": "core.episode",
+    "Gaussian": "core.predictions",
+    "LearnedRates": "inner",
+    "MAML": "methods.gradient.maml",
+    "MetaLearner": "core.learner",
+    "Mixture": "core.predictions",
+    "Momentum": "inner",
+    "Prediction": "core.predictions",
+    "ProtoNet": "methods.metric.protonet",
+    "QueryScored": "core.learner",
+    "QuickstudyError": "errors",
+    "SGD": "inner",
+    "Tags": "core.learner",
+    "over_tasks": "core.lift",
+    "unroll": "inner",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'quickstudy' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"quickstudy.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

@@ -1,0 +1,90 @@
+"""The contract: a meta-learner turns the support of ONE task into a learner, and the learner predicts queries.
+
+`adapt`, `predict` and `meta_loss` are pure functions of their arguments and the module's parameters. What is
+meta-learned is the parameters; what was learned about a task is returned, never stored on `self`. That is what lets
+`over_tasks` map them, a server keep thousands of learners, and a whole meta-step be one function to differentiate.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+from torch import nn
+
+from quickstudy.core.episode import Episode, Examples, masked_mean
+from quickstudy.core.predictions import Prediction
+from quickstudy.core.settings import Configurable
+from quickstudy.core.shapes import Float, Shaped, Tensor
+
+__all__ = ["MetaLearner", "QueryScored", "Stepwise", "Tags"]
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a method promises beyond the contract; `check_method` holds it to them.
+
+    A promise that cannot be kept is declared False, or an entry {check: reason} in `exceptions` says why.
+    """
+
+    maps: bool = True
+    """It survives `vmap`; otherwise `over_tasks` loops."""
+    trains_on: Literal["episodes", "pool"] = "episodes"
+    """What `meta_loss` takes: few-shot episodes, or flat batches of all training classes (conventional training)."""
+    any_ways: bool = True
+    """One trained instance takes tasks of any number of classes."""
+    relabels: bool = True
+    """Renaming the classes renames the predictions and changes nothing else."""
+    support_order: bool = True
+    """The order of the support does not matter."""
+    regression: bool = False
+    """It also learns tasks with real-valued targets (`likelihood="gaussian"`)."""
+    exceptions: dict[str, str] = field(default_factory=dict)
+
+
+class MetaLearner(Configurable, nn.Module, ABC):
+    """What every method is: two verbs and a loss, all for one task.
+
+    Subclasses take structure as positional arguments of `__init__` (`net`, `outputs`) and settings as keyword-only ones.
+    A method whose `adapt` needs chance says how many standard normal numbers in `noise_size`; they are then drawn
+    outside, one stream a task, and given to `adapt` and `meta_loss` as one flat tensor after their other arguments.
+    """
+
+    tags: ClassVar[Tags] = Tags()
+    noise_size: int = 0
+
+    @abstractmethod
+    def adapt(self, support: Examples, *noise: Float[Tensor, " size"]) -> Any:
+        """The learner that the support makes: a tree of tensors."""
+
+    @abstractmethod
+    def predict(self, learner: Any, x: Shaped[Tensor, "n *item"]) -> Prediction:
+        """What the learner says of each input, none of them influencing another."""
+
+    @abstractmethod
+    def meta_loss(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
+        """What training minimises, for one task."""
+
+    def forward(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
+        """`meta_loss`, so that `torch.func.functional_call` makes a meta-step one pure function."""
+        return self.meta_loss(episode, *noise)
+
+
+class QueryScored(MetaLearner):
+    """A meta-learner scored by how likely its adapted learner finds the query: most of them."""
+
+    def meta_loss(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
+        learner = self.adapt(episode.support, *noise)
+        query = episode.query
+        return masked_mean(self.predict(learner, query.x).nll(query.y), query.mask)
+
+
+@runtime_checkable
+class Stepwise(Protocol):
+    """A meta-learner that adapts in steps, of which one can ask for fewer or more than it was trained with."""
+
+    steps: int
+
+    def adapt_for(self, support: Examples, steps: int) -> Any:
+        """The learner after `steps` steps; 0 is the learner before any adaptation."""

@@ -1,0 +1,134 @@
+"""What a learner says of its queries: small distributions that know how to be scored.
+
+Every prediction has `nll(y)` and `score(y)`, one figure per example, and `mean`; so classification, regression and
+Bayesian methods share every other line of the library. They are NamedTuples: they stack and map as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple, Protocol
+
+import torch
+
+from quickstudy.core import tree
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+
+__all__ = ["Categorical", "Gaussian", "Likelihood", "Mixture", "Prediction", "likelihood"]
+
+
+class Prediction(Protocol):
+    """The interface of a predictive distribution over the targets of `n` examples."""
+
+    @property
+    def metric(self) -> str:
+        """What `score` measures: "accuracy" (higher is better) or "mse" (lower is better)."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The expected target: class probabilities [n, k], or values [n, *out]."""
+
+    def nll(self, y: Tensor) -> Tensor:
+        """The negative log-likelihood of the targets `y`, in nats, one an example [n]."""
+
+    def score(self, y: Tensor) -> Tensor:
+        """Accuracy (0 or 1) or squared error, one an example [n]."""
+
+
+class Categorical(NamedTuple):
+    """Class probabilities, given by unnormalised log-probabilities.
+
+    >>> from quickstudy import Categorical
+    >>> Categorical(torch.tensor([[2.0, 0.0]])).score(torch.tensor([[True, False]]))
+    tensor([1.])
+    """
+
+    logits: Float[Tensor, "n k"]
+
+    metric = "accuracy"
+
+    @property
+    def mean(self) -> Float[Tensor, "n k"]:
+        return self.logits.softmax(-1)
+
+    def nll(self, y: Shaped[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        # `where` keeps 0 · (-inf) of a ruled-out class from becoming NaN.
+        log_p = self.logits.log_softmax(-1)
+        return -torch.where(y == 0, 0.0, y.to(log_p.dtype) * log_p).sum(-1)
+
+    def score(self, y: Shaped[Tensor, "n k"]) -> Float[Tensor, " n"]:
+        right = self.logits.argmax(-1) == y.to(self.logits.dtype).argmax(-1)
+        return right.to(self.logits.dtype)
+
+
+class Gaussian(NamedTuple):
+    """Independent normal targets. With the standard deviation √½ the nll is squared error plus a constant.
+
+    >>> from quickstudy import Gaussian
+    >>> Gaussian(torch.tensor([[1.0]]), torch.tensor([[1.0]])).score(torch.tensor([[3.0]]))
+    tensor([4.])
+    """
+
+    mean: Float[Tensor, "n *out"]
+    std: Float[Tensor, "n *out"]
+
+    metric = "mse"
+
+    def nll(self, y: Float[Tensor, "n *out"]) -> Float[Tensor, " n"]:
+        z = (y - self.mean) / self.std
+        each = 0.5 * z * z + self.std.log() + 0.5 * math.log(2 * math.pi)
+        return each.flatten(1).sum(-1)
+
+    def score(self, y: Float[Tensor, "n *out"]) -> Float[Tensor, " n"]:
+        return (y - self.mean).square().flatten(1).mean(-1)
+
+
+class Mixture(NamedTuple):
+    """Several predictions at once, weighted: what an ensemble or a posterior over learners says.
+
+    `parts` is one Categorical or Gaussian whose every leaf has a leading axis of `m` members.
+    """
+
+    parts: Any
+    log_weight: Float[Tensor, " m"]
+
+    @property
+    def metric(self) -> str:
+        return str(self._member(0).metric)
+
+    @property
+    def mean(self) -> Tensor:
+        return torch.tensordot(self._weight(), torch.stack([part.mean for part in self._members()]), dims=1)
+
+    def nll(self, y: Tensor) -> Float[Tensor, " n"]:
+        log_p = torch.stack([-part.nll(y) for part in self._members()])
+        return -torch.logsumexp(log_p + self.log_weight.log_softmax(0)[:, None], 0)
+
+    def score(self, y: Tensor) -> Float[Tensor, " n"]:
+        part = self._member(0)
+        if isinstance(part, Categorical):
+            return Categorical(self.mean.clamp(min=1e-30).log()).score(y)
+        return (y - self.mean).square().flatten(1).mean(-1)
+
+    def _weight(self) -> Float[Tensor, " m"]:
+        return self.log_weight.softmax(0)
+
+    def _member(self, i: int) -> Any:
+        return tree.map_leaves(lambda leaf: leaf[i], self.parts)
+
+    def _members(self) -> list[Any]:
+        return tree.unstack(self.parts)
+
+
+Likelihood = Literal["categorical", "gaussian"]
+
+
+def likelihood(kind: Likelihood, output: Float[Tensor, "n *out"]) -> Categorical | Gaussian:
+    """A net's plain output as a prediction: logits of classes, or values with squared error as their score.
+
+    A "gaussian" has variance ½, for which the nll is squared error plus a constant: the usual regression loss, with
+    step sizes as the papers give them.
+    """
+    if kind == "categorical":
+        return Categorical(output)
+    return Gaussian(output, torch.full_like(output, math.sqrt(0.5)))

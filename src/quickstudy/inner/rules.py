@@ -1,0 +1,115 @@
+"""Step rules as values: how an inner step turns a slope (the loss's gradient) into new parameters.
+
+A rule is frozen settings; what changes while stepping is its state, and what it meta-learns are the tensors that
+`learned` starts from, which the method owns as parameters and hands back to every step.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Literal
+
+import torch
+
+from quickstudy.core import tree
+from quickstudy.core.settings import Fraction, Rate, settings
+from quickstudy.core.shapes import Tensor
+
+__all__ = ["SGD", "Adam", "LearnedRates", "Momentum", "Params", "Rule"]
+
+Params = dict[str, Tensor]
+
+
+class Rule(ABC):
+    """One way to step. All three functions are pure and differentiable in every tensor they are given."""
+
+    def learned(self, params: Params) -> Params:
+        """What the rule meta-learns, at its starting values; empty for most rules."""
+        return {}
+
+    def start(self, params: Params) -> Any:
+        """The state before the first step: a tree of tensors."""
+        return ()
+
+    @abstractmethod
+    def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
+        """The parameters and the state after one step."""
+
+
+@settings
+class SGD(Rule):
+    """Plain gradient descent: θ ← θ - rate · slope."""
+
+    rate: Rate = 0.4
+    """Step size. The inner loss is a mean over examples."""
+
+    def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
+        return {name: params[name] - self.rate * slope[name] for name in params}, state
+
+
+@settings
+class Momentum(Rule):
+    """Gradient descent with a velocity: v ← decay · v + slope; θ ← θ - rate · v (Polyak 1964)."""
+
+    rate: Rate = 0.1
+    """Step size."""
+    decay: Fraction = 0.9
+    """How much of the velocity survives a step."""
+
+    def start(self, params: Params) -> Params:
+        return tree.map_leaves(torch.zeros_like, params)
+
+    def step(self, params: Params, slope: Params, state: Params, learned: Params) -> tuple[Params, Params]:
+        velocity = {name: self.decay * state[name] + slope[name] for name in params}
+        return {name: params[name] - self.rate * velocity[name] for name in params}, velocity
+
+
+@settings
+class Adam(Rule):
+    """Steps scaled by running moments of the slope (Kingma and Ba 2015), differentiable at a slope of zero."""
+
+    rate: Rate = 0.01
+    """Step size."""
+    decay1: Fraction = 0.9
+    """How much of the first moment survives a step (β₁)."""
+    decay2: Fraction = 0.999
+    """How much of the second moment survives a step (β₂)."""
+    epsilon: Rate = 1e-8
+    """Keeps the division finite. It stands under the root, where a slope of zero still has a derivative."""
+
+    def start(self, params: Params) -> tuple[Params, Params, Tensor]:
+        zeros = tree.map_leaves(torch.zeros_like, params)
+        return zeros, zeros, next(iter(params.values())).new_zeros(())
+
+    def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
+        first, second, number = state
+        number = number + 1
+        first = {n: self.decay1 * first[n] + (1 - self.decay1) * slope[n] for n in params}
+        second = {n: self.decay2 * second[n] + (1 - self.decay2) * slope[n].square() for n in params}
+        rate1, rate2 = 1 - self.decay1**number, 1 - self.decay2**number
+        moved = {
+            n: params[n] - self.rate * (first[n] / rate1) * torch.rsqrt(second[n] / rate2 + self.epsilon**2)
+            for n in params
+        }
+        return moved, (first, second, number)
+
+
+@settings
+class LearnedRates(Rule):
+    """Gradient descent whose step sizes are meta-learned along with the start.
+
+    With per="element" it is Meta-SGD (Li et al. 2017), where a learned rate may become negative; with per="tensor"
+    each weight tensor has one rate, as the layer-wise rates of MAML++ (Antoniou et al. 2019) without their step index.
+    """
+
+    rate: Rate = 0.1
+    """Where every learned step size starts."""
+    per: Literal["element", "tensor"] = "element"
+    """Whether every number or every tensor has a step size of its own."""
+
+    def learned(self, params: Params) -> Params:
+        shape = torch.ones_like if self.per == "element" else lambda leaf: leaf.new_ones(())
+        return {name: self.rate * shape(leaf.detach()) for name, leaf in params.items()}
+
+    def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
+        return {name: params[name] - learned[name] * slope[name] for name in params}, state

@@ -1,0 +1,1 @@
+"""One file, one algorithm. The folder says what `adapt` returns."""

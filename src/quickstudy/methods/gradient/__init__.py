@@ -1,0 +1,1 @@
+"""Methods whose `adapt` returns changed weights."""

@@ -1,0 +1,1 @@
+"""Methods whose `adapt` returns an embedded support or a closed-form head."""

@@ -1,0 +1,75 @@
+"""Prototypical networks."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from quickstudy.core.apply import Statistics, apply
+from quickstudy.core.episode import Examples
+from quickstudy.core.learner import QueryScored
+from quickstudy.core.predictions import Categorical
+from quickstudy.core.settings import Rate
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+
+__all__ = ["ProtoNet", "Prototypes"]
+
+
+class Prototypes(NamedTuple):
+    """What a prototypical network learns of a task."""
+
+    means: Float[Tensor, "k d"]
+    present: Bool[Tensor, " k"]
+    statistics: Statistics
+
+
+class ProtoNet(QueryScored):
+    """Classify by distance to class means in a learned space (Snell et al. 2017).
+
+    Meta-learned: the embedding net.
+    Adapts by: averaging the embeddings of each class's support (equation 1).
+    Scored by: cross-entropy of softmax over negative squared distances on the query (equation 2).
+
+    With net "flatten" or an untrained net it is the nearest-centroid floor.
+
+    Args:
+        net: The embedding.
+        distance: How a query is compared with a prototype; the paper found squared Euclidean better than cosine.
+        temperature: Divides the squared distances, or multiplies cosines by its inverse. 1 is the paper's; larger
+            values soften early training.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        distance: Literal["euclidean", "cosine"] = "euclidean",
+        temperature: Rate = 1.0,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.distance = distance
+        self.temperature = temperature
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
+        z, statistics = apply(self.net, None, support.x, mask=support.mask)
+        member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
+        count = member.sum(-1)
+        return Prototypes(member @ z / count.clamp(min=1)[:, None], count > 0, statistics)
+
+    def predict(self, learner: Prototypes, x: Shaped[Tensor, "n *item"]) -> Categorical:
+        z, _ = apply(self.net, None, x, statistics=learner.statistics)
+        if self.distance == "cosine":
+            closeness = F.normalize(z, dim=-1) @ F.normalize(learner.means, dim=-1).T
+        else:
+            closeness = -squared_distances(z, learner.means)
+        # A class without support has no prototype and is never predicted.
+        return Categorical(torch.where(learner.present, closeness / self.temperature, -torch.inf))
+
+
+def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+    """Squared Euclidean distances. By hand: torch.cdist has no second derivative."""
+    return a.square().sum(-1, keepdim=True) - 2 * a @ b.T + b.square().sum(-1)
