@@ -49,8 +49,12 @@ FLOORS: dict[str, dict[str, object]] = {
     "no adaptation": {"method": "finetune", "settings": {"steps": 0}, "trained": True},
     "raw-input centroid": {"method": "protonet", "settings": {}, "net": "flatten", "trained": False},
     "random-feature centroid": {"method": "protonet", "settings": {}, "trained": False},
-    "linear probe": {"method": "finetune", "settings": {"adapts": "head"}, "trained": True},
-    "fine-tuning": {"method": "finetune", "settings": {"adapts": "all"}, "trained": True},
+    "linear probe": {"method": "finetune", "settings": {"adapts": "head", "steps": 100}, "trained": True},
+    "fine-tuning": {
+        "method": "finetune",
+        "settings": {"adapts": "all", "steps": 25, "rule": {"name": "adam", "rate": 0.003}},
+        "trained": True,
+    },
 }
 
 TABLES = {"method": METHODS, "tasks": TASKS, "net": NETS, "rule": RULES}

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
-import torch
 from torch import nn
 
-from quickstudy.core.apply import Statistics, apply
-from quickstudy.core.episode import Examples, masked_mean
+from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored, Tags
-from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
+from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Choice, Count
-from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.inner import SGD, Gradient, Rule, unroll
+from quickstudy.core.shapes import Shaped, Tensor
+from quickstudy.inner import SGD, Gradient, Rule
+from quickstudy.inner.rules import Params
+from quickstudy.methods.gradient import body_and_head
+from quickstudy.methods.gradient.body_and_head import Adapted, weights_of
 
-__all__ = ["MAML", "Adapted"]
-
-
-class Adapted(NamedTuple):
-    """What MAML learns of a task: the weights that changed, and the support's normalisation statistics."""
-
-    weights: dict[str, Tensor]
-    statistics: Statistics
+__all__ = ["MAML"]
 
 
 class MAML(QueryScored):
@@ -82,41 +76,20 @@ class MAML(QueryScored):
 
     def adapt_for(self, support: Examples, steps: int) -> Adapted:
         """The learner after `steps` steps; 0 is the initial one."""
-        start = self._start()
-        learned = {name.replace("/", "."): rate for name, rate in self.rates.items()}
-        how = {"rule": self.rule, "steps": steps, "gradient": self.gradient, "learned": learned}
-        if self.adapts == "head":  # the body is the same at every step: one pass
-            features, statistics = self._features({}, support)
-            return Adapted(unroll(self._head_loss, start, (features, support), **how)[-1], statistics)
-        weights = unroll(self._loss, start, (support,), **how)[-1]
-        return Adapted(weights, self._features(weights, support)[1])
+        return body_and_head.adapt(
+            self.net,
+            self._start(),
+            support,
+            kind=self.likelihood,
+            rule=self.rule,
+            steps=steps,
+            gradient=self.gradient,
+            learned={name.replace("/", "."): rate for name, rate in self.rates.items()},
+        )
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
-        features, _ = apply(self.net, _body(learner.weights), x, statistics=learner.statistics)
-        return self._read(learner.weights, features)
+        return body_and_head.predict(self.net, learner, x, self.likelihood)
 
-    def _start(self) -> dict[str, Tensor]:
+    def _start(self) -> Params:
         """The weights that adapt, as they start."""
-        kept = {f"head.{name}": weight for name, weight in self.head.named_parameters()}
-        if self.adapts == "all":
-            kept |= {f"net.{name}": weight for name, weight in self.net.named_parameters()}
-        return kept
-
-    def _features(self, weights: dict[str, Tensor], support: Examples) -> tuple[Tensor, Statistics]:
-        return apply(self.net, _body(weights), support.x, mask=support.mask)
-
-    def _read(self, weights: dict[str, Tensor], features: Float[Tensor, "n d"]) -> Categorical | Gaussian:
-        out = torch.nn.functional.linear(features, weights["head.weight"], weights["head.bias"])
-        return likelihood(self.likelihood, out)
-
-    def _loss(self, weights: dict[str, Tensor], support: Examples) -> Float[Tensor, ""]:
-        return self._head_loss(weights, self._features(weights, support)[0], support)
-
-    def _head_loss(
-        self, weights: dict[str, Tensor], features: Float[Tensor, "n d"], support: Examples
-    ) -> Float[Tensor, ""]:
-        return masked_mean(self._read(weights, features).nll(support.y), support.mask)
-
-
-def _body(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix("net."): weight for name, weight in weights.items() if name.startswith("net.")}
+        return weights_of(head=self.head) if self.adapts == "head" else weights_of(net=self.net, head=self.head)
