@@ -39,7 +39,26 @@ _HOMES = {
     "unroll": "inner",
 }
 
-__all__ = [*_HOMES]
+__all__ = [
+    "MAML",
+    "SGD",
+    "Adam",
+    "Categorical",
+    "Episode",
+    "Examples",
+    "Gaussian",
+    "LearnedRates",
+    "MetaLearner",
+    "Mixture",
+    "Momentum",
+    "Prediction",
+    "ProtoNet",
+    "QueryScored",
+    "QuickstudyError",
+    "Tags",
+    "over_tasks",
+    "unroll",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
 """Counter-based chance: random numbers that are a function of where they are used, not of what was drawn before.
 
-`words(key, index, count)` gives the same words for the same (key, index) in any order, grouping or process. Everything
-random in quickstudy (which classes an episode holds, the noise an `adapt` is given) is drawn this way, one stream a task.
-
-The generator is Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"), vectorised in numpy.
+`words(key, index, count)` gives the same words for the same (key, index) in any order, grouping or process.
+Everything random in quickstudy (which classes an episode holds, the noise an `adapt` is given) is drawn this way, one
+stream a task. The generator is Philox 4x32-10 (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"),
+vectorised in numpy.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ class Examples(NamedTuple):
 
     x: Shaped[Tensor, "n *item"]
     y: Shaped[Tensor, "n *out"]
-    mask: Bool[Tensor, "n"]  # noqa: F821
+    mask: Bool[Tensor, "n"]
 
 
 class Episode(NamedTuple):

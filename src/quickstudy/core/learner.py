@@ -46,9 +46,10 @@ class Tags:
 class MetaLearner(Configurable, nn.Module, ABC):
     """What every method is: two verbs and a loss, all for one task.
 
-    Subclasses take structure as positional arguments of `__init__` (`net`, `outputs`) and settings as keyword-only ones.
-    A method whose `adapt` needs chance says how many standard normal numbers in `noise_size`; they are then drawn
-    outside, one stream a task, and given to `adapt` and `meta_loss` as one flat tensor after their other arguments.
+    Subclasses take structure as positional arguments of `__init__` (`net`, `outputs`) and settings as keyword-only
+    ones. A method whose `adapt` needs chance says how many standard normal numbers in `noise_size`; they are then
+    drawn outside, one stream a task, and given to `adapt` and `meta_loss` as one flat tensor after their other
+    arguments.
     """
 
     tags: ClassVar[Tags] = Tags()

@@ -7,21 +7,27 @@ Bayesian methods share every other line of the library. They are NamedTuples: th
 from __future__ import annotations
 
 import math
-from typing import Any, Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 
 from quickstudy.core import tree
-from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.core.shapes import Float, Shaped, Tensor
 
-__all__ = ["Categorical", "Gaussian", "Likelihood", "Mixture", "Prediction", "likelihood"]
+__all__ = ["Categorical", "Gaussian", "Likelihood", "Metric", "Mixture", "Prediction", "likelihood"]
+
+
+Likelihood = Literal["categorical", "gaussian"]
+"""What a net's plain output means: logits of classes, or real values."""
+
+Metric = Literal["accuracy", "mse"]
 
 
 class Prediction(Protocol):
     """The interface of a predictive distribution over the targets of `n` examples."""
 
     @property
-    def metric(self) -> str:
+    def metric(self) -> Metric:
         """What `score` measures: "accuracy" (higher is better) or "mse" (lower is better)."""
 
     @property
@@ -45,7 +51,9 @@ class Categorical(NamedTuple):
 
     logits: Float[Tensor, "n k"]
 
-    metric = "accuracy"
+    @property
+    def metric(self) -> Metric:
+        return "accuracy"
 
     @property
     def mean(self) -> Float[Tensor, "n k"]:
@@ -72,7 +80,9 @@ class Gaussian(NamedTuple):
     mean: Float[Tensor, "n *out"]
     std: Float[Tensor, "n *out"]
 
-    metric = "mse"
+    @property
+    def metric(self) -> Metric:
+        return "mse"
 
     def nll(self, y: Float[Tensor, "n *out"]) -> Float[Tensor, " n"]:
         z = (y - self.mean) / self.std
@@ -89,12 +99,12 @@ class Mixture(NamedTuple):
     `parts` is one Categorical or Gaussian whose every leaf has a leading axis of `m` members.
     """
 
-    parts: Any
+    parts: Categorical | Gaussian
     log_weight: Float[Tensor, " m"]
 
     @property
-    def metric(self) -> str:
-        return str(self._member(0).metric)
+    def metric(self) -> Metric:
+        return "accuracy" if isinstance(self.parts, Categorical) else "mse"
 
     @property
     def mean(self) -> Tensor:
@@ -105,22 +115,15 @@ class Mixture(NamedTuple):
         return -torch.logsumexp(log_p + self.log_weight.log_softmax(0)[:, None], 0)
 
     def score(self, y: Tensor) -> Float[Tensor, " n"]:
-        part = self._member(0)
-        if isinstance(part, Categorical):
+        if isinstance(self.parts, Categorical):
             return Categorical(self.mean.clamp(min=1e-30).log()).score(y)
         return (y - self.mean).square().flatten(1).mean(-1)
 
     def _weight(self) -> Float[Tensor, " m"]:
         return self.log_weight.softmax(0)
 
-    def _member(self, i: int) -> Any:
-        return tree.map_leaves(lambda leaf: leaf[i], self.parts)
-
-    def _members(self) -> list[Any]:
+    def _members(self) -> list[Categorical | Gaussian]:
         return tree.unstack(self.parts)
-
-
-Likelihood = Literal["categorical", "gaussian"]
 
 
 def likelihood(kind: Likelihood, output: Float[Tensor, "n *out"]) -> Categorical | Gaussian:

@@ -15,10 +15,10 @@ import inspect
 import re
 import typing
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal, TypeVar, dataclass_transform
+from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic
-from pydantic import BeforeValidator, ConfigDict, Field, InstanceOf
+from pydantic import BeforeValidator, ConfigDict, Field
 from pydantic.fields import FieldInfo
 
 from quickstudy import registry
@@ -99,7 +99,8 @@ class Configurable:
         @functools.wraps(plain)
         def checked(self: Any, *args: Any, **values: Any) -> None:
             if type(self) is not cls:  # called by a subclass's own __init__, whose settings these are not
-                return plain(self, *args, **values)
+                plain(self, *args, **values)
+                return
             structure = {k: v for k, v in values.items() if k in signature.parameters and k not in names}
             chosen = settings_of(cls)(**{k: v for k, v in values.items() if k not in structure})
             plain(self, *args, **structure, **{name: getattr(chosen, name) for name in names})
@@ -109,7 +110,7 @@ class Configurable:
 
 
 @functools.cache
-def settings_of(cls: type) -> Any:
+def settings_of(cls: type[Any]) -> Any:
     """The settings dataclass of a registered class: itself, or what its keyword-only arguments make."""
     if dataclasses.is_dataclass(cls):
         return cls
@@ -137,18 +138,20 @@ class Setting:
     help: str
 
     @staticmethod
-    def all_of(cls: type) -> list[Setting]:
+    def all_of(owner: type[Any]) -> list[Setting]:
         """The settings of a registered class, in the order written."""
-        chosen = settings_of(cls)
+        chosen = settings_of(owner)
         infos: dict[str, FieldInfo] = chosen.__pydantic_fields__
         hints = typing.get_type_hints(chosen, include_extras=True)
         return [
-            Setting(name, hints.get(name, info.annotation), info.get_default(), " ".join((info.description or "").split()))
+            Setting(
+                name, hints.get(name, info.annotation), info.get_default(), " ".join((info.description or "").split())
+            )
             for name, info in infos.items()
         ]
 
 
-def Choice(kind: str) -> Any:
+def Choice(kind: str) -> Any:  # noqa: N802 (it stands among types)
     """For `Annotated`: a setting that is itself chosen by name, such as a step rule.
 
     Takes an instance, a name ("adam"), or a mapping of a name and settings ({"name": "adam", "rate": 0.01}).
@@ -177,7 +180,7 @@ def dump(chosen: Any) -> Any:
     return chosen if isinstance(chosen, (bool, int, float, str, type(None))) else str(chosen)
 
 
-def make(cls: type, chosen: Any, **structure: Any) -> Any:
+def make(cls: type[Any], chosen: Any, **structure: Any) -> Any:
     """Build a configurable class from its settings and as much of `structure` as its `__init__` asks for.
 
     >>> from quickstudy.core.settings import make

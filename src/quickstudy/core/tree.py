@@ -20,7 +20,8 @@ Tree = TypeVar("Tree")
 
 def map_leaves(fn: Callable[..., Any], first: Tree, *rest: Tree) -> Tree:
     """The tree of `fn` of every leaf (and of the leaves in the same place of the other trees)."""
-    return _pytree.tree_map(fn, first, *rest)
+    mapped: Tree = _pytree.tree_map(fn, first, *rest)
+    return mapped
 
 
 def flatten(values: Any) -> tuple[list[Any], Any]:

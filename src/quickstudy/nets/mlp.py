@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Literal
 
@@ -38,7 +39,7 @@ class MLP(Net):
         super().__init__()
         widths = [math.prod(item), *hidden]
         layers: list[nn.Module] = [nn.Flatten()]
-        for fan_in, fan_out in zip(widths, widths[1:], strict=False):
+        for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), make_norm(norm, fan_out), _ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers)
         self.features = widths[-1]

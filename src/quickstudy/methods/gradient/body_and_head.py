@@ -15,10 +15,11 @@ from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples, masked_mean
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.errors import MethodError
 from quickstudy.inner import Gradient, Rule, unroll
 from quickstudy.inner.rules import Params
 
-__all__ = ["Adapted", "adapt", "predict", "weights_of"]
+__all__ = ["Adapted", "adapt", "predict", "weights_of", "width_of"]
 
 
 class Adapted(NamedTuple):
@@ -26,6 +27,21 @@ class Adapted(NamedTuple):
 
     weights: Params
     statistics: Statistics
+
+
+def width_of(net: nn.Module) -> int:
+    """How many features a body gives each item, by its `features` attribute.
+
+    Raises:
+        MethodError: it has none.
+    """
+    features = getattr(net, "features", None)
+    if not isinstance(features, int):
+        raise MethodError(
+            f"a body must say how many features it gives in an integer attribute `features`, got {features!r} on "
+            f"{type(net).__name__}. Set net.features = ..., or inherit quickstudy.nets.Net."
+        )
+    return features
 
 
 def weights_of(**parts: nn.Module) -> Params:

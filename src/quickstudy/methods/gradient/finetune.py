@@ -14,13 +14,15 @@ from quickstudy.core.settings import Choice, Count
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, weights_of
+from quickstudy.methods.gradient.body_and_head import Adapted, weights_of, width_of
 
 __all__ = ["FineTune"]
 
 
 class FineTune(MetaLearner):
-    """Train one net on all classes at once, then fit a head (or all of it) to the support ("Baseline", Chen et al. 2019).
+    """Train one net on all classes at once, then fit a head, or all of it, to the support.
+
+    The "Baseline" of Chen et al. (2019, "A closer look at few-shot classification").
 
     Learned beforehand: the net, by ordinary classification over all training classes (or regression over all tasks).
     Adapts by: gradient steps on a new linear head, with the net frozen (a linear probe) or stepping too.
@@ -53,7 +55,7 @@ class FineTune(MetaLearner):
     ) -> None:
         super().__init__()
         self.net = net
-        self.head = nn.Linear(int(net.features), outputs if likelihood == "gaussian" else pool_outputs)
+        self.head = nn.Linear(width_of(net), outputs if likelihood == "gaussian" else pool_outputs)
         self.steps = steps
         self.rule = rule
         self.adapts = adapts

@@ -14,7 +14,7 @@ from quickstudy.core.shapes import Shaped, Tensor
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, weights_of
+from quickstudy.methods.gradient.body_and_head import Adapted, weights_of, width_of
 
 __all__ = ["MAML"]
 
@@ -59,7 +59,7 @@ class MAML(QueryScored):
     ) -> None:
         super().__init__()
         self.net = net
-        self.head = nn.Linear(int(net.features), outputs)
+        self.head = nn.Linear(width_of(net), outputs)
         nn.init.normal_(self.head.weight, std=0.01)
         nn.init.zeros_(self.head.bias)
         self.steps = steps

@@ -47,8 +47,8 @@ def unroll(
         loss: A pure function `loss(params, *data)` to a scalar. It must not close over tensors of the task: under
             `vmap` only what is passed is mapped, and only what is passed gets a meta-gradient.
         params: Where the steps start.
-        data: What the loss is computed from (a support set, the weights that do not adapt). Meta-gradients flow to every
-            floating-point tensor in it.
+        data: What the loss is computed from (a support set, the weights that do not adapt). Meta-gradients flow to
+            every floating-point tensor in it.
         rule: How a slope becomes a step.
         steps: How many steps, 0 or more.
         gradient: "exact", "first-order" or "unrolled".
@@ -79,7 +79,8 @@ def _first_order_slope(loss: Loss, params: Params, data: tuple[Any, ...]) -> Par
 def _exact_slope(loss: Loss, params: Params, data: tuple[Any, ...]) -> Params:
     flat, spec = tree.flatten((params, data))
     problem = _Problem(loss, spec, len(params))
-    return dict(zip(params, _Slope.apply(problem, *flat), strict=True))
+    slopes = _Slope.apply(problem, *flat)  # type: ignore[no-untyped-call]
+    return dict(zip(params, slopes, strict=True))
 
 
 class _Problem:
@@ -119,7 +120,7 @@ class _Slope(torch.autograd.Function):
             found: tuple[Tensor, ...] = torch.func.grad(problem, argnums=wanted)(*at, *rest)
             return found
 
-        _, products = torch.func.jvp(slopes, start, cotangents)
+        products = torch.func.jvp(slopes, start, cotangents)[1]
         back: list[Tensor | None] = [None] * len(flat)
         for i, product in zip(wanted, products, strict=True):
             back[i] = product
