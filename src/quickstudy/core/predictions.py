@@ -108,7 +108,9 @@ class Mixture(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        return torch.tensordot(self._weight(), torch.stack([part.mean for part in self._members()]), dims=1)
+        each: Tensor = torch.stack([part.mean for part in self._members()])
+        weight = self._weight().view(-1, *(1,) * (each.ndim - 1))
+        return (weight * each).sum(0)
 
     def nll(self, y: Tensor) -> Float[Tensor, " n"]:
         log_p = torch.stack([-part.nll(y) for part in self._members()])

@@ -102,19 +102,19 @@ class Configurable:
                 plain(self, *args, **values)
                 return
             structure = {k: v for k, v in values.items() if k in signature.parameters and k not in names}
-            chosen = settings_of(cls)(**{k: v for k, v in values.items() if k not in structure})
+            chosen = settings_of(typing.cast(Any, cls))(**{k: v for k, v in values.items() if k not in structure})
             plain(self, *args, **structure, **{name: getattr(chosen, name) for name in names})
             self.settings = chosen
 
         cls.__init__ = checked  # type: ignore[method-assign]
 
 
-@functools.cache
-def settings_of(cls: type[Any]) -> Any:
+@functools.lru_cache(maxsize=None)  # noqa: UP033 (mypy cannot type functools.cache on a type)
+def settings_of(cls: Any) -> Any:
     """The settings dataclass of a registered class: itself, or what its keyword-only arguments make."""
     if dataclasses.is_dataclass(cls):
         return cls
-    init: Callable[..., None] = inspect.unwrap(cls.__init__)  # type: ignore[misc]
+    init: Callable[..., None] = inspect.unwrap(cls.__init__)
     hints = typing.get_type_hints(init, include_extras=True)
     help_of = _documented_arguments(f"{cls.__doc__ or ''}\n{init.__doc__ or ''}")
     fields = []
@@ -188,7 +188,7 @@ def make(cls: type[Any], chosen: Any, **structure: Any) -> Any:
     >>> make(MLP, MLP.Settings(hidden=(8,)), item=(1,), outputs=5).features
     8
     """
-    wanted = inspect.signature(inspect.unwrap(cls.__init__)).parameters  # type: ignore[misc]
+    wanted = inspect.signature(inspect.unwrap(cls.__init__)).parameters
     given = {name: value for name, value in structure.items() if name in wanted}
     return cls(**given, **{f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)})
 

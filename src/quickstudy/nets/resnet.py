@@ -16,8 +16,8 @@ __all__ = ["ResNet12"]
 class ResNet12(Net):
     """Four residual blocks of three 3x3 convolutions.
 
-    As in TADAM and MetaOptNet (Oreshkin et al. 2018, Lee et al. 2019). Each block ends in 2x2 max-pooling; the last map is averaged. DropBlock, which those papers add while training, is
-    left out: it would draw chance inside `adapt`.
+    As in TADAM and MetaOptNet (Oreshkin et al. 2018, Lee et al. 2019). Each block ends in 2x2 max-pooling; the last map
+    is averaged. DropBlock, which those papers add while training, is left out: it would draw chance inside `adapt`.
 
     Args:
         item: Shape of one image, [channels, height, width].
