@@ -1,0 +1,1 @@
+"""Honest results: frozen protocols, intervals, floors, calibration, curves and the records they leave."""
