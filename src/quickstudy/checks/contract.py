@@ -1,0 +1,416 @@
+"""One small function for each promise. It raises where the promise is broken, and may return a note where it is kept.
+
+All but the last run in float64, where a broken promise stands far above rounding.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import safetensors.torch
+import torch
+import yaml
+
+from quickstudy.checks.subject import WAYS, Subject
+from quickstudy.core import chance, settings, tree
+from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.learner import MetaLearner, Stepwise
+from quickstudy.core.lift import How, over_tasks
+from quickstudy.core.shapes import Float, Tensor
+from quickstudy.errors import MethodError
+
+__all__ = ["CHECKS", "Check", "NotApplicable"]
+
+Check = Callable[[Subject], str | None]
+
+CHECKS: dict[str, Check] = {}
+"""Every check by name, in the order in which they run."""
+
+
+class NotApplicable(Exception):
+    """Raised by a check that says nothing of this method, with the reason."""
+
+
+def _check(name: str, needs: str = "", classes: bool = False) -> Callable[[Check], Check]:
+    """Enter a function in `CHECKS`. `needs` names the tag that claims it; `classes` says that it is about classes."""
+
+    def enter(check: Check) -> Check:
+        @functools.wraps(check)
+        def claimed(subject: Subject) -> str | None:
+            if classes and subject.kind == "gaussian":
+                raise NotApplicable("real-valued targets have no classes")
+            if needs and not getattr(subject.cls.tags, needs):
+                raise NotApplicable(f"not claimed: tags.{needs}=False")
+            return check(subject)
+
+        CHECKS[name] = claimed
+        return check
+
+    return enter
+
+
+# --- what a method gives ----------------------------------------------------------------------------------------------
+
+
+@_check("prediction")
+def _prediction(subject: Subject) -> None:
+    """A learner is a tree of tensors; a prediction is a NamedTuple of tensors with nll, score, mean and metric."""
+    method, episode, noise = _one(subject)
+    learner = method.adapt(episode.support, *noise)
+    for leaf in tree.leaves(learner):
+        if not isinstance(leaf, Tensor):
+            raise MethodError(f"adapt returned a {type(leaf).__name__} in its learner; expected a tree of tensors only.")
+    said = method.predict(learner, episode.query.x)
+    if not (isinstance(said, tuple) and hasattr(said, "_fields") and all(_is_tensor(v) for v in tree.leaves(said))):
+        raise MethodError(f"predict returned a {type(said).__name__}; expected a NamedTuple of tensors, as Categorical.")
+    expected_metric = "accuracy" if subject.kind == "categorical" else "mse"
+    if said.metric != expected_metric:
+        raise MethodError(f"the prediction's metric is {said.metric!r}; expected {expected_metric!r} on this task.")
+    y = episode.query.y
+    for name, got, shape in (
+        ("nll(y)", said.nll(y), y.shape[:1]),
+        ("score(y)", said.score(y), y.shape[:1]),
+        ("mean", said.mean, y.shape),
+    ):
+        if got.shape != shape or not torch.isfinite(got).all():
+            raise MethodError(f"prediction.{name} has shape {tuple(got.shape)}; expected finite {tuple(shape)}.")
+    if subject.kind == "categorical":
+        _same(said.mean.sum(-1), torch.ones_like(said.mean.sum(-1)), "the sum of a query's class probabilities, from 1,")
+
+
+@_check("purity")
+def _purity(subject: Subject) -> None:
+    """No verb changes parameters, buffers, inputs, attributes or torch's own chance; the same question, same answer."""
+    method, episode, noise = _one(subject)
+    batch = _training_one(subject)
+    before = _photograph(method, episode, batch)
+    chance_before = torch.random.get_rng_state()
+    learner = method.adapt(episode.support, *noise)
+    first = method.predict(learner, episode.query.x), method.meta_loss(batch, *noise)
+    _unchanged(before, _photograph(method, episode, batch))
+    if not torch.equal(chance_before, torch.random.get_rng_state()):
+        raise MethodError("adapt, predict or meta_loss drew from torch's own chance. Set noise_size; use the noise given.")
+    other = _task(subject.episodes([7]))
+    method.adapt(other.support, *noise)
+    again = method.predict(learner, episode.query.x), method.meta_loss(batch, *noise)
+    _same(first, again, "the answer to a question asked twice, with another task adapted to in between,")
+    _same(first[0], method.predict(method.adapt(episode.support, *noise), episode.query.x), "the second adapt's answer")
+
+
+@_check("dtype")
+def _dtype(subject: Subject) -> None:
+    """What is floating point comes out as it went in: float64 from float64, float32 from float32."""
+    for dtype in (torch.float64, torch.float32):
+        method, episode, noise = _one(subject, dtype)
+        learner = method.adapt(episode.support, *noise)
+        loss = method.meta_loss(_training_one(subject, dtype), *noise)
+        for where, values in (
+            ("the learner", learner),
+            ("the prediction", method.predict(learner, episode.query.x)),
+            ("meta_loss", loss),
+        ):
+            for leaf in tree.leaves(values):
+                if leaf.is_floating_point() and leaf.dtype != dtype:
+                    raise MethodError(
+                        f"{where} holds {leaf.dtype} though weights and inputs are {dtype}. Make new tensors with "
+                        "x.new_zeros(...) or dtype=x.dtype."
+                    )
+
+
+# --- what may not influence what --------------------------------------------------------------------------------------
+
+
+@_check("loop equals map", needs="maps")
+def _loop_equals_map(subject: Subject) -> None:
+    """Tasks run together by `vmap`, whole or in chunks, give the loop's losses, meta-gradients and predictions."""
+    method = subject.build()
+    looped = _training(subject, method, "loop", None), _said(subject, method, "loop", None)
+    for chunk in (None, 2):
+        mapped = _training(subject, method, "map", chunk), _said(subject, method, "map", chunk)
+        _same(looped, mapped, f"what vmap (chunk {chunk}) gives, from the loop's,")
+
+
+@_check("no query leak")
+def _no_query_leak(subject: Subject) -> None:
+    """What is said of a query is the same alone, among others, and among others that changed."""
+    method, episode, noise = _one(subject)
+    learner = method.adapt(episode.support, *noise)
+    x = episode.query.x
+    together = method.predict(learner, x).mean
+    half = len(x) // 2
+    mend = ". Take statistics from the support (quickstudy.core.apply), not from whatever batch is at hand"
+    alone = torch.cat([method.predict(learner, x[i : i + 1]).mean for i in range(len(x))])
+    _same(together, alone, "a query's prediction alone, from that among others,", mend)
+    changed = torch.cat([x[:half], 3 * x[half:].flip(0) + 1])
+    _same(together[:half], method.predict(learner, changed).mean[:half], "predictions when other queries changed", mend)
+
+
+@_check("padding")
+def _padding(subject: Subject) -> None:
+    """Masked examples, whatever they hold, change no prediction, loss or meta-gradient."""
+    method, episode, noise = _one(subject)
+    batch = _training_one(subject)
+    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x), _slope(method, batch, noise)
+    mend = ". Weigh every sum and mean over examples by their mask"
+    for filling in (0.0, 1e4):
+        support = _padded(episode.support, filling)
+        said = method.predict(method.adapt(support, *noise), episode.query.x)
+        _same(plain[0], said, f"predictions when the support was padded with {filling:g}", mend)
+        padded = Episode(_padded(batch.support, filling), _padded(batch.query, filling))
+        _same(plain[1], _slope(method, padded, noise), f"meta_loss or its gradient when padded with {filling:g}", mend)
+
+
+@_check("support order", needs="support_order")
+def _support_order(subject: Subject) -> None:
+    """The support in another order makes the same learner."""
+    method, episode, noise = _one(subject)
+    order = torch.randperm(len(episode.support.x), generator=torch.Generator().manual_seed(0))
+    shuffled = Examples(*(field[order] for field in episode.support))
+    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x)
+    said = method.predict(method.adapt(shuffled, *noise), episode.query.x)
+    _same(plain, said, "predictions when the support was reordered", ". Or declare tags.support_order=False")
+
+
+@_check("relabelling", needs="relabels", classes=True)
+def _relabelling(subject: Subject) -> None:
+    """Other names for the classes rename the predictions, and change nothing else."""
+    method, episode, noise = _one(subject)
+    names = torch.arange(WAYS).roll(2)
+    support = episode.support._replace(y=episode.support.y[:, names])
+    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x).mean[:, names]
+    said = method.predict(method.adapt(support, *noise), episode.query.x).mean
+    _same(plain, said, "predictions when classes were renamed", ". Or declare tags.relabels=False")
+
+
+@_check("any ways", needs="any_ways", classes=True)
+def _any_ways(subject: Subject) -> None:
+    """One instance takes tasks of fewer and of more classes."""
+    method = subject.build()
+    for ways in (2, WAYS + 3):
+        episode = _task(subject.episodes([0], ways=ways))
+        noise = _task(subject.noise(method, [0]))
+        mean = method.predict(method.adapt(episode.support, *noise), episode.query.x).mean
+        if mean.shape != episode.query.y.shape or not torch.isfinite(mean).all():
+            raise MethodError(
+                f"{ways} ways gave probabilities of shape {tuple(mean.shape)}; expected finite "
+                f"{tuple(episode.query.y.shape)}. Take the ways from support.y.shape[-1], or declare tags.any_ways=False."
+            )
+
+
+# --- weights, settings, gradients -------------------------------------------------------------------------------------
+
+
+@_check("save and load")
+def _save_and_load(subject: Subject) -> None:
+    """Its state, through safetensors into a fresh instance, gives identical predictions."""
+    method, episode, noise = _one(subject)
+    saved = safetensors.torch.save({name: value.contiguous() for name, value in method.state_dict().items()})
+    other = subject.build(seed=1)
+    other.load_state_dict(safetensors.torch.load(saved))
+    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x)
+    said = other.predict(other.adapt(episode.support, *noise), episode.query.x)
+    _same(plain, said, "predictions after save and load", ". Keep what is learned in parameters or buffers", exact=True)
+
+
+@_check("settings")
+def _settings(subject: Subject) -> None:
+    """Its settings, written as YAML and read back, are equal and make the same module."""
+    text = yaml.safe_dump(settings.dump(subject.chosen))
+    read = {name: value for name, value in yaml.safe_load(text).items() if name != "name"}
+    back = settings.settings_of(subject.cls)(**read)
+    if back != subject.chosen:
+        raise MethodError(f"settings read back from YAML are {back}; expected {subject.chosen}. Use plain values.")
+    twin = Subject(subject.cls, back, subject.net, subject.item, subject.kind)
+    _same(subject.build().state_dict(), twin.build().state_dict(), "the weights that the settings make", exact=True)
+
+
+@_check("gradients")
+def _gradients(subject: Subject) -> str:
+    """The gradient of meta_loss agrees with central differences along random directions, to 1e-5 of its length."""
+    if getattr(subject.chosen, "gradient", "exact") == "first-order":
+        raise NotApplicable("gradient='first-order' is not the derivative of meta_loss, on purpose")
+    method, batch = subject.build(), _training_one(subject)
+    noise = _task(subject.noise(method, [0]))
+    names = [name for name, _ in method.named_parameters()]
+    if not names:
+        raise NotApplicable("it has no parameters")
+    start = torch.cat([weight.detach().flatten() for weight in method.parameters()])
+    slope = torch.cat([s.flatten() for s in _slope(method, batch, noise)[1]])
+    worst, step = 0.0, 1e-6
+    for direction in torch.from_numpy(chance.normals(chance.key("directions"), range(5), len(start))):
+        along = direction / direction.norm()
+        rise = _loss_at(method, start + step * along, batch, noise) - _loss_at(method, start - step * along, batch, noise)
+        worst = max(worst, abs(rise / (2 * step) - float(slope @ along)) / max(float(slope.norm()), 1e-3))
+    if not worst < 1e-5:
+        raise MethodError(
+            f"the gradient of meta_loss differs from central differences by {worst:.1e} of its length; expected below "
+            "1e-5. Detach nothing on the way, or declare the exception 'gradients' with its reason."
+        )
+    return f"within {worst:.0e} of central differences"
+
+
+# --- it learns --------------------------------------------------------------------------------------------------------
+
+STEPS, TASKS, RATE = 200, 16, 5e-3
+FRESH = range(1_000_000, 1_000_200)  # tasks that training never reaches
+
+
+@_check("learns")
+def _learns(subject: Subject) -> str:
+    """A short training makes it clearly better on fresh tasks than it was untrained, and than it is unadapted."""
+    method = subject.fresh()
+    untrained = _score(subject, method)
+    _train(subject, method)
+    trained, unadapted = _score(subject, method), _score(subject, method, adapted=False)
+    sign = 1 if subject.kind == "categorical" else -1
+    text = f"{_text(trained)} trained, {_text(untrained)} untrained, {_text(unadapted)} not adapting"
+    for other in (untrained, unadapted):
+        if not sign * (trained[0] - other[0]) > trained[1] + other[1]:
+            raise MethodError(f"after {STEPS} steps it scores {text}; expected the first ahead of both, intervals apart.")
+    return text
+
+
+def _train(subject: Subject, method: MetaLearner) -> None:
+    parameters = list(method.parameters())
+    if not parameters:
+        raise NotApplicable("it has no parameters to train")
+    optimizer = torch.optim.Adam(parameters, lr=RATE)
+    pool = subject.cls.tags.trains_on == "pool"
+    for step in range(STEPS):
+        indices = [step] if pool else range(step * TASKS, (step + 1) * TASKS)
+        batch = subject.training(indices, torch.float32)
+        noise = subject.noise(method, indices, torch.float32)
+        optimizer.zero_grad()
+        over_tasks(method, batch, *noise, how=subject.how).mean().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0)
+        optimizer.step()
+
+
+def _score(subject: Subject, method: MetaLearner, adapted: bool = True) -> tuple[float, float]:
+    """The mean score over fresh tasks, and half of its 95% interval.
+
+    Unadapted is the learner after no steps, or where there are no steps to leave out, that of another task.
+    """
+    episodes = subject.episodes(FRESH, torch.float32)
+    noise = subject.noise(method, FRESH, torch.float32)
+    if not adapted and not isinstance(method, Stepwise):
+        episodes = Episode(tree.map_leaves(lambda leaf: leaf.roll(1, 0), episodes.support), episodes.query)
+
+    def score(episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
+        steps = {"steps": 0} if not adapted and isinstance(method, Stepwise) else {}
+        adapt = method.adapt_for if steps and isinstance(method, Stepwise) else method.adapt
+        learner = adapt(episode.support, *noise, **steps)
+        return method.predict(learner, episode.query.x).score(episode.query.y).mean()
+
+    with torch.no_grad():
+        scores = over_tasks(score, episodes, *noise, how=subject.how)
+    return float(scores.mean()), 1.96 * float(scores.std()) / math.sqrt(len(scores))
+
+
+def _text(score: tuple[float, float]) -> str:
+    return f"{score[0]:.3f} ± {score[1]:.3f}"
+
+
+# --- what the checks share --------------------------------------------------------------------------------------------
+
+
+def _task(batch: Any) -> Any:
+    """The first task of a batch."""
+    return tree.map_leaves(lambda leaf: leaf[0], batch)
+
+
+def _one(subject: Subject, dtype: torch.dtype = torch.float64) -> tuple[MetaLearner, Episode, tuple[Tensor, ...]]:
+    """A method, an episode and the noise for it."""
+    method = subject.build(dtype=dtype)
+    return method, _task(subject.episodes([0], dtype)), _task(subject.noise(method, [0], dtype))
+
+
+def _training_one(subject: Subject, dtype: torch.dtype = torch.float64) -> Episode:
+    one: Episode = _task(subject.training([0], dtype))
+    return one
+
+
+def _training(subject: Subject, method: MetaLearner, how: How, chunk: int | None) -> tuple[Tensor, ...]:
+    """The losses of a few tasks, and the gradient of their mean."""
+    indices = range(3)
+    losses = over_tasks(method, subject.training(indices), *subject.noise(method, indices), how=how, chunk=chunk)
+    return losses, *_gradient(losses.mean(), method)
+
+
+def _said(subject: Subject, method: MetaLearner, how: How, chunk: int | None) -> Any:
+    """What a few learners say of their queries."""
+    indices = range(3)
+    episodes = subject.episodes(indices)
+    learners = over_tasks(method.adapt, episodes.support, *subject.noise(method, indices), how=how, chunk=chunk)
+    return over_tasks(method.predict, learners, episodes.query.x, how=how, chunk=chunk)
+
+
+def _slope(method: MetaLearner, batch: Episode, noise: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
+    loss = method.meta_loss(batch, *noise)
+    return loss, _gradient(loss, method)
+
+
+def _gradient(loss: Tensor, method: MetaLearner) -> tuple[Tensor, ...]:
+    parameters = list(method.parameters())
+    if not parameters:
+        return ()
+    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
+
+
+def _loss_at(method: MetaLearner, flat: Tensor, batch: Episode, noise: tuple[Tensor, ...]) -> float:
+    """The loss with all parameters taken from one vector."""
+    params, used = {}, 0
+    for name, weight in method.named_parameters():
+        params[name] = flat[used : used + weight.numel()].view_as(weight)
+        used += weight.numel()
+    return float(torch.func.functional_call(method, params, (batch, *noise)))
+
+
+def _padded(part: Examples, filling: float) -> Examples:
+    """Two masked examples before the others and two after; order is kept for methods to which it matters."""
+
+    def around(values: Tensor, filler: Tensor) -> Tensor:
+        return torch.cat([filler, values, filler])
+
+    x = torch.full_like(part.x[:2], filling)
+    y = torch.full_like(part.y[:2], filling) if part.y.is_floating_point() else part.y[:2].flip(-1)
+    return Examples(around(part.x, x), around(part.y, y), around(part.mask, torch.zeros_like(part.mask[:2])))
+
+
+def _photograph(method: MetaLearner, *inputs: Any) -> dict[str, Any]:
+    """Everything that a verb could change: inputs, and all that modules hold, copied where it is a tensor."""
+    held = {"inputs": inputs}
+    for path, module in method.named_modules():
+        held |= {f"{path or 'self'}.{name}": value for name, value in vars(module).items() if name != "_modules"}
+    return {name: _copied(value) for name, value in held.items()}
+
+
+def _copied(value: Any) -> tuple[list[Any], Any]:
+    flat, spec = tree.flatten(value)
+    return [leaf.detach().clone() if _is_tensor(leaf) else leaf for leaf in flat], spec
+
+
+def _unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:
+    mend = "Return what is learned about a task; store nothing on the module."
+    for name in before.keys() | after.keys():
+        if name not in before or name not in after or before[name][1] != after[name][1]:
+            raise MethodError(f"adapt, predict or meta_loss made, removed or resized {name}. {mend}")
+        for old, new in zip(before[name][0], after[name][0], strict=True):
+            if not (torch.equal(old, new) if _is_tensor(old) and _is_tensor(new) else old is new):
+                raise MethodError(f"adapt, predict or meta_loss changed {name}. {mend}")
+
+
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _same(first: Any, second: Any, what: str, mend: str = "", exact: bool = False) -> None:
+    """Raise unless two trees of tensors are equal, up to rounding unless `exact`."""
+    for a, b in zip(tree.leaves(first), tree.leaves(second), strict=True):
+        close = torch.equal(a, b) if exact else torch.allclose(a, b, rtol=1e-7, atol=1e-9)
+        if a.shape != b.shape or not close:
+            gap = f"by up to {(a - b).abs().max():.1e}" if a.shape == b.shape and a.is_floating_point() else "in shape"
+            raise MethodError(f"{what} differ {gap}; expected no difference{mend}.")
