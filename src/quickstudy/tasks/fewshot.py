@@ -13,7 +13,6 @@ from pydantic import InstanceOf
 from quickstudy.core import chance
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.settings import Count, Size, settings
-from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError, TaskError
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.source import Indices, Split, Tasks, TaskSource
@@ -149,12 +148,12 @@ class FewShotSource(TaskSource):
         words = chance.words(self._key("examples"), at, (queries + shots) * ways).reshape(len(at), -1, ways)
         drawn = chance.choose(words.transpose(0, 2, 1), self.pool_of.counts[classes])
         rows = (drawn + self.pool_of.starts[classes][..., None]).transpose(0, 2, 1)
-        return Episode(self._examples(rows[:, queries:]), self._examples(rows[:, :queries]))
+        return Episode(self._rounds(rows[:, queries:]), self._rounds(rows[:, :queries]))
 
-    def _examples(self, rows: NDArray[np.int64]) -> Examples:
+    def _rounds(self, rows: NDArray[np.int64]) -> Examples:
         tasks, rounds, ways = rows.shape
-        y = torch.eye(ways, dtype=torch.bool).repeat(tasks, rounds, 1)
-        return Examples(_gather(self.pool_of.x, rows.reshape(tasks, -1)), y, torch.ones(y.shape[:2], dtype=torch.bool))
+        y = np.tile(np.eye(ways, dtype=bool), (tasks, rounds, 1))
+        return _examples(self.pool_of, rows.reshape(tasks, -1), y)
 
     def _classes(self, at: NDArray[np.int64], ways: int) -> NDArray[np.int64]:
         words = chance.words(self._key("classes"), at, 2 * ways).reshape(len(at), ways, 2)
@@ -224,9 +223,9 @@ class FlatSource(TaskSource):
         example = _below(words, int(ends[-1]))
         kind = np.searchsorted(ends, example, side="right")
         rows = self.pool_of.starts[kind] + example - (ends - self.pool_of.counts)[kind]
-        labels = torch.from_numpy(kind // self.variants)
-        y = torch.zeros(*labels.shape, self.outputs, dtype=torch.bool).scatter_(-1, labels[..., None], True)
-        examples = Examples(_gather(self.pool_of.x, rows), y, torch.ones(labels.shape, dtype=torch.bool))
+        y = np.zeros((*kind.shape, self.outputs), dtype=bool)
+        np.put_along_axis(y, (kind // self.variants)[..., None], True, axis=-1)
+        examples = _examples(self.pool_of, rows, y)
         return Episode(examples, examples)
 
 
@@ -247,9 +246,10 @@ def _below(words: NDArray[np.uint64], sizes: NDArray[np.int64] | int) -> NDArray
     return drawn
 
 
-def _gather(x: Tensor, rows: NDArray[np.int64]) -> Tensor:
-    flat = torch.from_numpy(np.ascontiguousarray(rows.reshape(-1)))
-    return x.index_select(0, flat).reshape(*rows.shape, *x.shape[1:])
+def _examples(pool: Pool, rows: NDArray[np.int64], y: NDArray[np.bool_]) -> Examples:
+    # All in numpy: torch copies with every OpenMP thread, which on a busy machine takes 15 times as long as with one.
+    x = pool.x.numpy().take(rows, axis=0)
+    return Examples(torch.from_numpy(x), torch.from_numpy(y), torch.ones(rows.shape, dtype=torch.bool))
 
 
 def _base_names(pool: Pool, variants: int) -> list[str]:
