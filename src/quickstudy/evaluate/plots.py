@@ -14,10 +14,11 @@ import io
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib import style
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, ScalarFormatter
@@ -116,49 +117,53 @@ def learning(
 def curve(
     name: str,
     label: str,
-    band: Band,
+    bands: Mapping[str, Band],
     axes_labels: tuple[str, str],
-    floors: Mapping[str, Sequence[float]] | None = None,
-    series: str = "this run",
+    floors: Mapping[str, tuple[Sequence[float], Sequence[float]]] | None = None,
 ) -> str:
-    """A measure by number of inner steps, or of shots, with its intervals and the floors' means.
+    """A measure by number of inner steps, of shots or of training steps: runs with their intervals, floors' means.
 
     Args:
         name: Starts every id of the drawing; unique on its page.
         label: Says in words what the plot shows.
-        band: The run's line.
+        bands: Lines with intervals, by name of run.
         axes_labels: What x and y are.
-        floors: Means at the same x, by name of floor.
-        series: What the legend calls `band`.
+        floors: (x, means), by name of floor.
     """
     floors = floors or {}
+    names = [*bands, *floors]
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        handles = [_band(axes, band, 0)]
-        for n, means in enumerate(floors.values(), 1):
-            handles += axes.plot(band.x, means, **_series(n), linewidth=1.4, markersize=4.5)
-        if band.x and min(band.x) > 0 and max(band.x) > 12 * min(band.x):
+        handles = [_band(axes, band, n) for n, band in enumerate(bands.values())]
+        for n, (at, means) in enumerate(floors.values(), len(bands)):
+            handles += axes.plot(at, means, **_series(n), linewidth=1.4, markersize=4.5)
+        x = sorted({at for band in bands.values() for at in band.x})
+        log = bool(x) and x[0] > 0 and x[-1] > 12 * x[0]
+        if log:
             axes.set_xscale("log", base=2)
             axes.xaxis.set_major_formatter(ScalarFormatter())
         axes.set_xlabel(axes_labels[0])
         axes.set_ylabel(axes_labels[1])
-        axes.set_xticks(_ticks(band.x))
+        axes.set_xticks(_ticks(x, log))
         axes.minorticks_off()
-        if floors:
-            _legend(figure, handles, [series, *floors])
+        if len(names) > 1:
+            _legend(figure, handles, names)
 
-    return _draw(name, label, 3.2 + 0.22 * ((len(floors) + 2) // 2 if floors else 0), paint)
+    return _draw(name, label, 3.2 + 0.11 * (len(names) + 1 if len(names) > 1 else 0), paint)
 
 
-def intervals(name: str, label: str, rows: Sequence[Row], axis: str, zero: bool = False) -> str:
-    """One interval a row, each under its own label, on a shared axis; the first row is the one compared.
+def intervals(
+    name: str, label: str, rows: Sequence[Row], axis: str, *, own: int | None = None, zero: bool = False
+) -> str:
+    """One interval a row, each under its own label, on a shared axis; what is not finite has a label only.
 
     Args:
         name: Starts every id of the drawing; unique on its page.
         label: Says in words what the plot shows.
         rows: From top to bottom.
         axis: What the shared axis measures.
+        own: The row that stands out, if one does.
         zero: Whether to mark zero: the rows are differences.
     """
 
@@ -166,11 +171,12 @@ def intervals(name: str, label: str, rows: Sequence[Row], axis: str, zero: bool 
         axes = figure.subplots()
         across = axes.get_yaxis_transform()
         for n, row in enumerate(rows):
-            first = n == 0 and not zero
-            look = {"color": _COLOURS["series-1" if first or zero else "soft"]}
+            loud = own in {None, n}
+            look: dict[str, Any] = {"color": _COLOURS["series-1" if loud else "soft"]}
             axes.plot([row.low, row.high], [-n, -n], **look, linewidth=3, solid_capstyle="butt")
-            axes.plot([row.mean], [-n], **look, marker="o" if first or zero else "D", markersize=7 if first else 6)
-            text = {"transform": across, "va": "bottom", "weight": "bold" if first else "normal", "parse_math": False}
+            axes.plot([row.mean], [-n], **look, marker="o" if loud else "D", markersize=7 if loud else 5.5)
+            weight = "bold" if own == n else "normal"
+            text: dict[str, Any] = {"transform": across, "va": "bottom", "weight": weight, "parse_math": False}
             axes.text(0, -n + 0.22, _short(row.label, 36), **text)
             axes.text(1, -n + 0.22, row.value, **text, ha="right")
         if zero:
@@ -231,7 +237,7 @@ def fit(
 
     def paint(figure: Figure) -> None:
         axes = figure.subplots()
-        rings = {"color": _COLOURS["soft"], "markerfacecolor": _COLOURS["card"], "linestyle": "none"}
+        rings: dict[str, Any] = {"color": _COLOURS["soft"], "markerfacecolor": _COLOURS["card"], "linestyle": "none"}
         handles = axes.plot(*_columns(sorted(line)), color=_COLOURS["series-1"])
         handles += axes.plot(*_columns(support), color=_COLOURS["ink"], linestyle="none", marker="s", markersize=6)
         handles += axes.plot(*_columns(queries), **rings, marker="o", markersize=5.5)
@@ -278,13 +284,13 @@ def _font(match: re.Match[str]) -> str:
     return f"{bold}font-size: {match[1]}"
 
 
-def _series(n: int) -> dict[str, object]:
+def _series(n: int) -> dict[str, Any]:
     """Colour, marker and dash of series `n`: no two differ by colour alone."""
     n %= SERIES
     return {"color": _COLOURS[f"series-{n + 1}"], "marker": _MARKERS[n], "linestyle": _DASHES[n]}
 
 
-def _band(axes: Axes, band: Band, n: int) -> object:
+def _band(axes: Axes, band: Band, n: int) -> Artist:
     look = _series(n)
     axes.fill_between(band.x, band.low, band.high, color=look["color"], alpha=0.18, linewidth=0)
     return axes.plot(band.x, band.mean, **look, markersize=5 if len(band.x) < 30 else 0)[0]
@@ -302,19 +308,21 @@ def _smoothed(axes: Axes, points: NDArray[np.float64], most: int = 120) -> None:
         axes.set_yscale("log")
 
 
-def _legend(figure: Figure, handles: Sequence[object], labels: Sequence[str]) -> None:
+def _legend(figure: Figure, handles: Sequence[Artist], labels: Sequence[str]) -> None:
     words = [_short(label, 26).lstrip("_") for label in labels]  # matplotlib drops what starts with one
     legend = figure.legend(handles, words, loc="outside lower center", ncols=3 if len(words) == 3 else 2)
     for text in legend.get_texts():
         text.set_parse_math(False)
 
 
-def _ticks(x: Sequence[float]) -> list[float]:
-    """The x values themselves, thinned to at most eight, the ends kept."""
-    values = sorted(set(x))
-    if len(values) <= 8:
-        return values
-    return [values[round(n)] for n in np.linspace(0, len(values) - 1, 8)]
+def _ticks(values: Sequence[float], log: bool) -> list[float]:
+    """Those of the sorted x values that leave room for their labels, the last one always."""
+    at = np.log(values) if log else np.asarray(values, dtype=float)
+    kept: list[int] = []
+    for n in reversed(range(len(values))):
+        if not kept or at[kept[-1]] - at[n] >= 0.07 * (at[-1] - at[0]):
+            kept.append(n)
+    return [values[n] for n in reversed(kept)]
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> NDArray[np.float64]:
