@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -101,12 +102,13 @@ class Pool:
         inputs: list[NDArray[Any]] = []
         labels: list[Any] = []
         for i in range(len(dataset)):
-            try:
-                value, kind = dataset[i]
-            except (TypeError, ValueError):
+            entry = dataset[i]
+            if not isinstance(entry, (tuple, list)) or len(entry) != 2:
                 raise DataError(
-                    f"{label}: entry {i} is {type(dataset[i]).__name__}; expected a pair of input and label."
-                ) from None
+                    f"{label}: entry {i} is {type(entry).__name__}; expected a pair of an input and its label. Wrap "
+                    "the dataset in one that gives pairs."
+                )
+            value, kind = entry
             inputs.append(_input(value))
             labels.append(kind.item() if isinstance(kind, Tensor) else kind)
             if inputs[-1].shape != inputs[0].shape:
@@ -194,28 +196,38 @@ class Pool:
 
 
 def _tensor(x: Array, label: str) -> Tensor:
+    values = _plain(_array(x), label)
+    with warnings.catch_warnings():  # torch warns of a read-only memory map; a pool is only ever read
+        warnings.simplefilter("ignore", UserWarning)
+        return torch.from_numpy(values)
+
+
+def _array(x: Array) -> NDArray[Any]:
     if not isinstance(x, Tensor):
-        if x.dtype.kind not in "buf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
-            raise DataError(
-                f"{label}: examples are {x.dtype}; expected uint8 (images, 0 to 255) or floating point. Convert them "
-                "first, for instance with .astype(np.float32)."
-            )
-        # torch has no read-only tensors and warns of one
-        x = torch.from_numpy(x if x.flags.writeable and x.flags.c_contiguous else np.array(x))
-    if x.dtype == torch.bool:
-        return x.to(torch.uint8) * 255
-    if x.dtype == torch.uint8:
-        return x
-    if not x.is_floating_point():
+        return np.asarray(x)
+    x = x.detach().cpu()
+    return (x.float() if x.dtype == torch.bfloat16 else x).numpy()  # numpy knows no bfloat16
+
+
+def _plain(x: NDArray[Any], label: str) -> NDArray[Any]:
+    if x.ndim < 2:
         raise DataError(
-            f"{label}: examples are {x.dtype}; expected torch.uint8 (images, 0 to 255) or floating point. Convert them "
-            "first, for instance with .float()."
+            f"{label}: examples have shape {x.shape}; expected [n, *item]. Use reshape(-1, 1) if each is one number."
         )
-    return x.to(torch.float32)
+    if x.dtype == np.bool_:
+        return x.astype(np.uint8) * 255
+    if x.dtype != np.uint8 and x.dtype.kind != "f":
+        raise DataError(
+            f"{label}: examples are {x.dtype}; expected uint8 (images, 0 to 255) or floating point. Convert them "
+            "first, for instance with .astype(numpy.float32)."
+        )
+    with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite, and is refused as such
+        x = x if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
+    return x if min(x.strides) >= 0 else x.copy()
 
 
 def _labels(y: Array | Sequence[Any], label: str) -> NDArray[Any]:
-    values = np.asarray(y.cpu() if isinstance(y, Tensor) else y)
+    values = _array(y) if isinstance(y, Tensor) else np.asarray(y)
     if values.ndim != 1 or values.dtype.kind not in "biuU":
         raise DataError(
             f"{label}: labels are {values.dtype} of shape {values.shape}; expected one integer or text an example [n]. "
@@ -225,9 +237,7 @@ def _labels(y: Array | Sequence[Any], label: str) -> NDArray[Any]:
 
 
 def _input(value: Any) -> NDArray[Any]:
-    if isinstance(value, Tensor):
-        return value.cpu().numpy()
-    array = np.asarray(value)
+    array = _array(value)
     if hasattr(value, "getbands"):  # a PIL image: height and width come first
         array = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
     return array
