@@ -8,9 +8,12 @@ from typing import Any, Literal
 import torch
 
 from quickstudy.core import tree
+from quickstudy.core.episode import Episode
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["How", "over_tasks"]
+__all__ = ["How", "over_tasks", "plan"]
 
 How = Literal["map", "loop"]
 
@@ -36,3 +39,22 @@ def over_tasks(fn: Callable[..., Any], *batches: Any, how: How = "map", chunk: i
     if how != "map":
         raise SettingsError(f"how={how!r}: tasks are run by 'map' or 'loop'.")
     return torch.func.vmap(fn, chunk_size=chunk)(*batches)
+
+
+def plan(method: MetaLearner, episodes: Episode, *noise: Tensor, how: How | Literal["auto"] = "auto") -> How:
+    """How to take a method over these tasks: `how`, with "auto" resolved to what is quicker.
+
+    Auto maps what can be mapped, except on a CPU where the method's learners have convolutions of their own: those
+    become grouped convolutions, twice as slow as one task after the other. A single task is never worth mapping.
+    """
+    if how != "auto":
+        return how
+    if not method.tags.maps or len(episodes.support.mask) == 1:
+        return "loop"
+    convolutions = {weight.shape for weight in method.parameters() if weight.ndim > 2}
+    if convolutions and episodes.support.x.device.type == "cpu":
+        with torch.no_grad():
+            learner = method.adapt(tree.unstack(episodes.support)[0], *(each[0] for each in noise))
+        if any(leaf.shape in convolutions for leaf in tree.leaves(learner)):
+            return "loop"
+    return "map"

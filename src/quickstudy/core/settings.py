@@ -35,6 +35,7 @@ __all__ = [
     "dump",
     "load",
     "make",
+    "owner_of",
     "settings",
     "settings_of",
 ]
@@ -125,7 +126,9 @@ def settings_of(cls: Any) -> Any:
             fields.append((p.name, Annotated[hints[p.name], note], dataclasses.field(default=default)))
     made = dataclasses.make_dataclass(cls.__name__, fields, frozen=True, kw_only=True)
     made.__doc__, made.__module__ = cls.__doc__, cls.__module__
-    return settings(made)
+    checked: Any = settings(made)
+    checked.__owner__ = cls
+    return checked
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,9 +147,7 @@ class Setting:
         infos: dict[str, FieldInfo] = chosen.__pydantic_fields__
         hints = typing.get_type_hints(chosen, include_extras=True)
         return [
-            Setting(
-                name, hints.get(name, info.annotation), info.get_default(), " ".join((info.description or "").split())
-            )
+            Setting(name, hints.get(name, info.annotation), info.get_default(), " ".join(_help(chosen, name).split()))
             for name, info in infos.items()
         ]
 
@@ -156,7 +157,11 @@ def Choice(kind: str) -> Any:  # noqa: N802 (it stands among types)
 
     Takes an instance, a name ("adam"), or a mapping of a name and settings ({"name": "adam", "rate": 0.01}).
     """
-    return BeforeValidator(lambda value: value if dataclasses.is_dataclass(value) else load(kind, value))
+
+    def read(value: Any) -> Any:
+        return value if value is None or dataclasses.is_dataclass(value) else load(kind, value)
+
+    return BeforeValidator(read)
 
 
 def load(kind: str, value: str | Mapping[str, Any]) -> Any:
@@ -168,16 +173,24 @@ def load(kind: str, value: str | Mapping[str, Any]) -> Any:
 
 
 def dump(chosen: Any) -> Any:
-    """Settings as plain values (dicts, lists, numbers, text) that YAML and JSON hold; `load` reads them back."""
+    """Settings as plain values (dicts, lists, numbers, text) that YAML and JSON hold; `load` reads them back.
+
+    A choice carries its name (or address), so that it can be found again.
+    """
     if dataclasses.is_dataclass(chosen) and not isinstance(chosen, type):
         values = {f.name: dump(getattr(chosen, f.name)) for f in dataclasses.fields(chosen)}
-        name = registry.name_of(type(chosen))
-        return values if ":" in name else {"name": name, **values}
+        return {"name": registry.name_of(owner_of(chosen)), **values}
     if isinstance(chosen, Mapping):
         return {str(k): dump(v) for k, v in chosen.items()}
     if isinstance(chosen, (list, tuple)):
         return [dump(v) for v in chosen]
     return chosen if isinstance(chosen, (bool, int, float, str, type(None))) else str(chosen)
+
+
+def owner_of(chosen: Any) -> type[Any]:
+    """The class that a settings object belongs to: a method, a net, or (task families, rules) its own class."""
+    owner: type[Any] = getattr(type(chosen), "__owner__", type(chosen))
+    return owner
 
 
 def make(cls: type[Any], chosen: Any, **structure: Any) -> Any:
@@ -193,6 +206,13 @@ def make(cls: type[Any], chosen: Any, **structure: Any) -> Any:
     return cls(**given, **{f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)})
 
 
+def _help(cls: type[Any], name: str) -> str:
+    """The help of a field, which pydantic keeps only in the class that declares it."""
+    fields = (vars(owner).get("__pydantic_fields__", {}) for owner in cls.__mro__)
+    told = (held[name].description for held in fields if name in held)
+    return next((text for text in told if text), "")
+
+
 def _refuse_unknown(owner: str, values: Mapping[str, Any], known: list[str]) -> None:
     for name in values:
         if name not in known:
@@ -202,7 +222,8 @@ def _refuse_unknown(owner: str, values: Mapping[str, Any], known: list[str]) -> 
 
 def _explain(owner: str, error: pydantic.ValidationError) -> str:
     def sentence(problem: Any) -> str:
-        at = ".".join(str(part) for part in problem["loc"])
+        # parts that are no names are pydantic's words for the arms of a union
+        at = ".".join(str(part) for part in problem["loc"] if str(part).isidentifier() or isinstance(part, int))
         text = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "missing":
             return f"{owner} needs the setting {at!r}."

@@ -1,0 +1,69 @@
+"""The floors of a run: conventional methods over the same kind of net, which a meta-learned method must beat."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from quickstudy import registry
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.settings import load
+from quickstudy.train.loop import Step, TrainState, fit, load_weights, weights_of
+from quickstudy.train.run import Run, RunSettings, build_method, training_source
+from quickstudy.train.settings import Training
+
+__all__ = ["CONVENTIONAL", "conventional_run", "make_floors"]
+
+CONVENTIONAL = Training(steps=1000, batch=16, rate=2e-3, schedule="cosine")
+"""How the conventional net is trained unless one says otherwise: 128 examples a step over all training classes."""
+
+Progress = Callable[[Step], None]
+
+
+def make_floors(
+    run: RunSettings, folder: Path, training: Training = CONVENTIONAL, progress: Progress | None = None
+) -> Iterator[tuple[str, MetaLearner]]:
+    """The floors of `quickstudy.registry.FLOORS` by name, ready to be evaluated.
+
+    Args:
+        run: Whose tasks and net they share.
+        folder: Where the conventionally trained net is kept, as a run of its own; one that is there is used again.
+        training: How that net is trained.
+        progress: Called after each of its steps.
+    """
+    weights: dict[str, Any] = {}
+    for name, entry in registry.FLOORS.items():
+        settings: dict[str, Any] = dict(entry["settings"])  # type: ignore[call-overload]
+        method = load("method", {"name": entry["method"], **settings})
+        net = load("net", str(entry["net"])) if "net" in entry else run.net
+        floor = dataclasses.replace(run, method=method, net=net, train={}, training=training)
+        built = build_method(floor)
+        if entry["trained"]:
+            weights = weights or weights_of(conventional_run(floor, folder, progress))
+            load_weights(built, weights)
+        yield name, built
+
+
+def conventional_run(floor: RunSettings, folder: Path, progress: Progress | None = None) -> MetaLearner:
+    """The method of a floor, trained conventionally in a run of its own; gone on with or read where there is one."""
+    run = Run.create(folder, floor) if not (folder / "run.yaml").exists() else Run.open(folder)
+    if not _alike(run.settings, floor):
+        run = Run.create(folder.with_name(f"{folder.name}-{floor.training.steps}"), floor)
+    state, _ = run.resume()
+    if not state.over:
+        _finish(run, state, progress)
+    return state.method
+
+
+def _alike(one: RunSettings, other: RunSettings) -> bool:
+    """Whether two runs train the same weights: how a floor then adapts does not matter."""
+    return dataclasses.replace(one, method=other.method) == other
+
+
+def _finish(run: Run, state: TrainState, progress: Progress | None) -> None:
+    for step in fit(state.method, training_source(run.settings), state=state):
+        if progress is not None:
+            progress(step)
+    run.save(state)

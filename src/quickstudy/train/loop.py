@@ -1,0 +1,223 @@
+"""The outer loop: a generator of steps over a state that can be saved.
+
+Logging, validation and early stopping are the caller's ordinary Python around `for step in fit(...)`.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from quickstudy.core import chance, tree
+from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import How, over_tasks, plan
+from quickstudy.core.shapes import Float, Tensor
+from quickstudy.errors import TrainingError
+from quickstudy.tasks.source import TaskSource
+from quickstudy.train.settings import Training
+
+__all__ = ["Step", "TrainState", "device_of", "fit", "load_weights", "weights_of"]
+
+Optimizer = torch.optim.Optimizer
+Schedule = torch.optim.lr_scheduler.LambdaLR
+
+
+@dataclass
+class TrainState:
+    """Everything that the next step depends on: `tensors` and `scalars` save it, `restore` brings it back.
+
+    Because episode *i* of a source is a function of *i*, the state of the data is one integer, and no random number
+    generator has a state at all.
+    """
+
+    method: MetaLearner
+    training: Training
+    number: int = 0
+    """Steps done."""
+    seconds: float = 0.0
+    """Wall-clock time spent in steps."""
+    optimizer: Optimizer = field(init=False)
+    schedule: Schedule = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.method.to(device_of(self.training))
+        self.optimizer = _optimizer(self.method, self.training)
+        self.schedule = Schedule(self.optimizer, lambda number: _share_of_rate(self.training, self.done(number)))
+
+    def done(self, number: int) -> float:
+        """The share of the run that lies behind step `number`: of its steps, or of its minutes if they end first."""
+        share = number / self.training.steps
+        return share if self.training.minutes is None else max(share, self.seconds / (60 * self.training.minutes))
+
+    @property
+    def over(self) -> bool:
+        """Whether the run has come to its end."""
+        return self.done(self.number) >= 1
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors of the state, by name: weights under "method/", the optimizer's under "optimizer/"."""
+        kept = weights_of(self.method)
+        for number, values in self.optimizer.state_dict()["state"].items():
+            kept |= {f"optimizer/{number}/{name}": value for name, value in values.items() if value is not None}
+        return kept
+
+    def scalars(self) -> dict[str, Any]:
+        """The plain numbers of the state."""
+        rates = [group["lr"] for group in self.optimizer.param_groups]
+        return {"number": self.number, "seconds": self.seconds, "rates": rates}
+
+    def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+        """Become the state that was saved."""
+        load_weights(self.method, tensors)
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in tensors.items():
+            if name.startswith("optimizer/"):
+                _, number, what = name.split("/", 2)
+                moments.setdefault(int(number), {})[what] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        self.number, self.seconds = scalars["number"], scalars["seconds"]
+        for group, rate in zip(self.optimizer.param_groups, scalars["rates"], strict=True):
+            group["lr"] = rate
+        self.schedule.load_state_dict({"last_epoch": self.number, "_step_count": self.number + 1, "lr_lambdas": [None]})
+
+
+def weights_of(method: MetaLearner) -> dict[str, Tensor]:
+    """A method's weights as a checkpoint names them."""
+    return {f"method/{name}": value for name, value in method.state_dict().items()}
+
+
+def load_weights(method: MetaLearner, tensors: dict[str, Tensor]) -> None:
+    """Give a method the weights of a checkpoint."""
+    saved = {name.removeprefix("method/"): value for name, value in tensors.items() if name.startswith("method/")}
+    method.load_state_dict(saved)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One outer step, just done."""
+
+    number: int
+    """Steps done so far, this one included."""
+    loss: float
+    """Mean meta-loss of the step's tasks, before it."""
+    grad_norm: float
+    """Length of the meta-gradient before clipping."""
+    rate: float
+    """Step size of the outer optimizer."""
+    tasks: int
+    """Tasks of this step."""
+    seconds: float
+    """Wall-clock time of all steps so far."""
+    state: TrainState
+    """What to save; it moves on with the next step."""
+
+
+def fit(
+    method: MetaLearner, source: TaskSource, training: Training | None = None, state: TrainState | None = None
+) -> Iterator[Step]:
+    """Train a method, yielding after every step.
+
+    Args:
+        method: Trained in place. Its meta-loss is averaged over the tasks of a step.
+        source: Step *s* (from 0) takes its episodes s·batch to (s + 1)·batch - 1.
+        training: How long and how; see `Training`.
+        state: Where to go on from, made of the same method; None starts anew.
+
+    Raises:
+        TrainingError: the meta-loss or its gradient is not finite, naming the step and the episodes' digest. The
+            weights are then still those of the step before.
+    """
+    state = TrainState(method, training or Training()) if state is None else state
+    training = state.training
+    method.train()
+    outer = _OuterStep(state, source)
+    while not state.over:
+        start = time.perf_counter()
+        numbers = range(state.number * training.batch, (state.number + 1) * training.batch)
+        rate = state.optimizer.param_groups[0]["lr"]
+        loss, norm = outer.backward(numbers)
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            raise TrainingError(
+                f"step {state.number + 1}: the meta-loss is {loss} and its gradient has norm {norm}, on episodes "
+                f"{numbers[0]} to {numbers[-1]} (digest {source.digest(numbers)}). The weights of the step before are "
+                "kept. Lower the outer or the inner rate, or set clip."
+            )
+        state.optimizer.step()
+        state.number += 1
+        state.seconds += time.perf_counter() - start
+        state.schedule.step()
+        yield Step(state.number, loss, norm, rate, len(numbers), state.seconds, state)
+
+
+class _OuterStep:
+    """The gradient of one outer step: over tasks in chunks, so that memory does not grow with their number."""
+
+    def __init__(self, state: TrainState, source: TaskSource) -> None:
+        self.method, self.training, self.source = state.method, state.training, source
+        self.optimizer = state.optimizer
+        self.device = device_of(self.training)
+        self.noise_key = chance.key("train", source.fingerprint, self.training.seed)
+        self.how: How | None = None
+        self.weights = [weight for weight in self.method.parameters() if weight.requires_grad]
+
+    def backward(self, numbers: range) -> tuple[float, float]:
+        """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
+        self.optimizer.zero_grad(set_to_none=True)
+        episodes = to_device(self.source.batch(numbers), self.device)
+        noise: tuple[Float[Tensor, "t size"], ...] = ()
+        if self.method.noise_size:
+            noise = (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
+        if self.how is None:
+            self.how = plan(self.method, episodes, *noise, how=self.training.how)
+        chunk = 1 if self.how == "loop" else self.training.chunk or len(numbers)
+        total = torch.zeros((), device=self.device)
+        for part in _split((episodes, *noise), chunk):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+                loss = over_tasks(self.method, *part, how=self.how).sum() / len(numbers)
+            loss.backward()
+            total += loss.detach()
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
+        return float(total), float(norm)
+
+
+def device_of(training: Training) -> torch.device:
+    """The device that a run computes on."""
+    if training.device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(training.device)
+
+
+def _split(batch: tuple[Episode, *tuple[Tensor, ...]], size: int) -> Iterator[tuple[Any, ...]]:
+    count = len(tree.leaves(batch)[0])
+    for start in range(0, count, size):
+        at = slice(start, start + size)
+        yield tree.map_leaves(lambda leaf, at=at: leaf[at], batch)
+
+
+def _optimizer(method: MetaLearner, training: Training) -> Optimizer:
+    weights = [weight for weight in method.parameters() if weight.requires_grad]
+    if not weights:
+        raise TrainingError(f"{type(method).__name__} has no weights to train. Evaluate it as it is.")
+    match training.optimizer:
+        case "adam":
+            return torch.optim.Adam(weights, training.rate, weight_decay=training.weight_decay)
+        case "adamw":
+            return torch.optim.AdamW(weights, training.rate, weight_decay=training.weight_decay)
+    return torch.optim.SGD(weights, training.rate, momentum=training.momentum, weight_decay=training.weight_decay)
+
+
+def _share_of_rate(training: Training, done: float) -> float:
+    rising = min(1.0, (done * training.steps + 1) / (training.warmup + 1))
+    match training.schedule:
+        case "cosine":
+            return rising * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+        case "step":
+            return rising * 0.5 ** math.floor(10 * min(done, 1.0))
+    return rising

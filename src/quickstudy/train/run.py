@@ -1,0 +1,234 @@
+"""A run: the folder that holds everything of one training, and how a method is made from what it says.
+
+run.yaml          settings, versions, and the fingerprint of the training episodes
+train.jsonl       one line a logged step or validation
+checkpoints/      step-000100.safetensors and .json (the newest two), best.*
+evaluation.json, report.html, report.md   written by evaluating it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import yaml
+from torch import nn
+
+import quickstudy
+from quickstudy import registry
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.settings import Choice, Size, dump, load, make, owner_of, settings
+from quickstudy.errors import CheckpointError, SettingsError
+from quickstudy.tasks.source import Tasks, TaskSource
+from quickstudy.train import checkpoint
+from quickstudy.train.loop import TrainState, load_weights, weights_of
+from quickstudy.train.settings import Training
+
+__all__ = ["FORMAT", "Run", "RunSettings", "build_method", "training_source"]
+
+FORMAT = 1
+POOL_EXAMPLES = 8
+"""Conventional training takes this many examples for each task of `Training.batch`."""
+
+Sizes = Size | tuple[Size, Size]
+
+
+@settings
+class RunSettings:
+    """What a run is made of."""
+
+    method: Annotated[Any, Choice("method")]
+    """The method, by name and settings."""
+    tasks: Annotated[Any, Choice("tasks")]
+    """The tasks that it is evaluated on."""
+    net: Annotated[Any, Choice("net")] = None
+    """The net under it; None takes conv4 for images and mlp for vectors."""
+    train: dict[str, Sizes] = dataclasses.field(default_factory=dict)
+    """What training episodes have otherwise than the tasks: ways, shots, queries."""
+    training: Training = Training()
+    """How it is trained."""
+
+    def plain(self) -> dict[str, Any]:
+        """As nested plain values, which `RunSettings.read` takes."""
+        return {
+            "method": dump(self.method),
+            "tasks": dump(self.tasks),
+            "net": None if self.net is None else dump(self.net),
+            "train": dump(self.train),
+            "training": {name: dump(value) for name, value in vars(self.training).items()},
+        }
+
+    @staticmethod
+    def read(plain: dict[str, Any]) -> RunSettings:
+        """The settings that nested plain values (of a YAML file, say) stand for."""
+        values = dict(plain)
+        training = values.pop("training", None) or {}
+        return RunSettings(**values, training=Training(**training))
+
+
+def training_source(run: RunSettings) -> TaskSource:
+    """The training episodes of a run, in the shape that its method and its batches need."""
+    training = run.training
+    if owner_of(run.method).tags.trains_on == "pool":
+        return _family(run).pool("train", training.seed, batch=POOL_EXAMPLES * training.batch)
+    return _family(run).source("train", training.seed)
+
+
+def _family(run: RunSettings) -> Tasks:
+    known = {f.name for f in dataclasses.fields(run.tasks)}
+    changes: dict[str, Any] = dict(run.train)
+    for name in changes:
+        if name not in known:
+            raise SettingsError(f"{type(run.tasks).__name__} has no setting {name!r}{registry.closest(name, known)}.")
+    if "same_shape" in known and "same_shape" not in changes:
+        changes["same_shape"] = run.training.batch
+    family: Tasks = dataclasses.replace(run.tasks, **changes)
+    return family
+
+
+def build_method(run: RunSettings) -> MetaLearner:
+    """A method with fresh weights, which depend on the settings and `training.seed` alone."""
+    method = owner_of(run.method)
+    source = run.tasks.source("train", run.training.seed)
+    wanted = inspect.signature(inspect.unwrap(method.__init__)).parameters
+    structure: dict[str, Any] = {"item": source.item, "outputs": source.outputs}
+    if "pool_outputs" in wanted:
+        structure["pool_outputs"] = run.tasks.pool("train", run.training.seed).outputs
+    chosen = run.method
+    if "likelihood" in {f.name for f in dataclasses.fields(chosen)} and chosen.likelihood != source.likelihood:
+        chosen = dataclasses.replace(chosen, likelihood=source.likelihood)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(run.training.seed)
+        built: MetaLearner = make(method, chosen, net=build_net(run.net, source), **structure)
+    return built
+
+
+def build_net(chosen: Any, source: TaskSource) -> nn.Module:
+    """A net for the items of a source."""
+    chosen = load("net", "conv4" if len(source.item) == 3 else "mlp") if chosen is None else chosen
+    built: nn.Module = make(owner_of(chosen), chosen, item=source.item)
+    return built
+
+
+class Run:
+    """A run's folder, made by `Run.create` and read by `Run.open`."""
+
+    def __init__(self, folder: Path, settings: RunSettings) -> None:
+        self.folder, self.settings = folder, settings
+
+    @classmethod
+    def create(cls, folder: Path | str, settings: RunSettings) -> Run:
+        """A new run in a folder that holds none yet.
+
+        Raises:
+            SettingsError: there is a run in the folder.
+            CheckpointError: the folder cannot be written.
+        """
+        folder = Path(folder)
+        if (folder / "run.yaml").exists():
+            raise SettingsError(f"{folder} holds a run already. Go on with it (--resume), or choose another folder.")
+        notes = {
+            "format": FORMAT,
+            "quickstudy": quickstudy.__version__,
+            "torch": str(torch.__version__),
+            "episodes": training_source(settings).fingerprint,
+            "settings": settings.plain(),
+        }
+        checkpoint.write_file(folder / "run.yaml", yaml.safe_dump(notes, sort_keys=False).encode())
+        return cls(folder, settings)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """The run in a folder.
+
+        Raises:
+            CheckpointError: there is none, or it cannot be understood.
+        """
+        path = Path(folder) / "run.yaml"
+        try:
+            notes = yaml.safe_load(path.read_text(encoding="utf-8"))
+            if notes["format"] != FORMAT:
+                raise ValueError(f"it has format {notes['format']}, this quickstudy reads format {FORMAT}")
+            return cls(Path(folder), RunSettings.read(notes["settings"]))
+        except FileNotFoundError as error:
+            raise CheckpointError(f"{folder} holds no run: no file {path}. Train one with --out {folder}.") from error
+        except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+            raise CheckpointError(f"{path} cannot be read: {error}. Restore it, or train again.") from error
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the run's checkpoints are."""
+        return self.folder / "checkpoints"
+
+    def save(self, state: TrainState) -> None:
+        """Write a checkpoint of the state."""
+        name = f"step-{state.number:08d}"
+        checkpoint.write(self.checkpoints, name, state.tensors(), state.scalars())
+
+    def save_best(self, state: TrainState, validation: float) -> None:
+        """Keep the weights of the state as the ones to evaluate."""
+        weights = weights_of(state.method)
+        scalars = {"number": state.number, "seconds": state.seconds, "validation": validation}
+        checkpoint.write(self.checkpoints, "best", weights, scalars)
+
+    def resume(self) -> tuple[TrainState, list[str]]:
+        """The state to go on from, and what was wrong with newer checkpoints that had to be passed over.
+
+        Raises:
+            CheckpointError: all checkpoints are damaged.
+        """
+        state = TrainState(build_method(self.settings), self.settings.training)
+        saved, damaged = checkpoint.newest(self.checkpoints)
+        if saved is not None:
+            state.restore(*saved)
+        self._forget_after(state.number)
+        return state, damaged
+
+    def method(self) -> tuple[MetaLearner, dict[str, Any]]:
+        """The trained method (the best weights by validation, or else the last), and the numbers saved with them.
+
+        Raises:
+            CheckpointError: nothing has been saved, or it cannot be read.
+        """
+        if (self.checkpoints / "best.json").exists():
+            saved: checkpoint.Checkpoint | None = checkpoint.read(self.checkpoints, "best")
+        else:
+            saved, _ = checkpoint.newest(self.checkpoints)
+        if saved is None:
+            raise CheckpointError(f"{self.folder} has no checkpoint yet. Train it first (--resume).")
+        built = build_method(self.settings)
+        load_weights(built, saved.tensors)
+        return built, saved.scalars
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Append one record to train.jsonl.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        try:
+            with (self.folder / "train.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            path = self.folder / "train.jsonl"
+            raise CheckpointError(f"{path} cannot be written: {error.strerror}. Make room, then resume.") from error
+
+    def history(self) -> Iterator[dict[str, Any]]:
+        """The records of train.jsonl; a last line cut off by a crash is left out."""
+        path = self.folder / "train.jsonl"
+        for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+            try:
+                yield json.loads(line)
+            except ValueError:
+                return
+
+    def _forget_after(self, number: int) -> None:
+        """Drop what was logged after the step that a resumed run goes on from; it will be logged again."""
+        kept = [json.dumps(record) + "\n" for record in self.history() if record.get("step", 0) <= number]
+        if (self.folder / "train.jsonl").exists():
+            checkpoint.write_file(self.folder / "train.jsonl", "".join(kept).encode())

@@ -1,0 +1,48 @@
+"""The choices of a training run."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from quickstudy.core.settings import Count, Fraction, Rate, Size, settings
+
+__all__ = ["Training"]
+
+
+@settings
+class Training:
+    """How a method is trained."""
+
+    steps: Size = 1000
+    """Outer steps: the length of the run and of its schedule."""
+    batch: Size = 16
+    """Tasks of each step."""
+    rate: Rate = 1e-3
+    """Step size of the outer optimizer, at its highest."""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """Which of torch's optimizers takes the outer steps."""
+    momentum: Fraction = 0.9
+    """Momentum of sgd; the others have their own."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of the outer optimizer."""
+    schedule: Literal["constant", "cosine", "step"] = "constant"
+    """How the step size falls: not at all; along a cosine to zero; or to a half at each tenth of the run."""
+    warmup: Count = 0
+    """Steps in which the step size rises from zero."""
+    clip: Annotated[float, Field(gt=0)] | None = None
+    """Longest meta-gradient; longer ones are shortened to this norm."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 computes convolutions and matrix products in bfloat16 (torch.autocast); weights stay float32."""
+    how: Literal["auto", "map", "loop"] = "auto"
+    """Tasks of a step together ("map") or one after the other ("loop"); auto loops where that is quicker."""
+    chunk: Size | None = None
+    """At most this many tasks are mapped together; memory grows with it."""
+    device: str = "auto"
+    """Where to compute; auto takes a GPU where there is one."""
+    minutes: Rate | None = None
+    """Stop after this much wall-clock time. The schedule then follows the time where that runs out before the steps,
+    so such a run depends on the machine; exact resume is a promise of runs by steps."""
+    seed: Count = 0
+    """Seed of the initial weights and of the episodes."""
