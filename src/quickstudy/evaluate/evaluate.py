@@ -1,0 +1,311 @@
+"""Adapt to test episodes, predict their queries, and keep every figure. Test splits are touched only here.
+
+Nothing is recorded for gradients beyond what `adapt` itself does, and no method is known by name.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.core import chance, tree
+from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.learner import MetaLearner, Stepwise
+from quickstudy.core.lift import over_tasks
+from quickstudy.core.predictions import Metric
+from quickstudy.errors import MethodError, SettingsError, TaskError
+from quickstudy.evaluate.protocol import Protocol
+from quickstudy.evaluate.record import Result
+from quickstudy.evaluate.statistics import class_bootstrap, t_interval
+from quickstudy.tasks.source import TaskSource
+
+__all__ = ["Answers", "How", "Progress", "answer", "evaluate", "noise_for", "place_of", "result"]
+
+How = Literal["auto", "map", "loop"]
+Progress = Callable[[int, int], None]
+"""Called with the number of episodes done and their total."""
+
+BATCH = 64
+"""Episodes drawn at a time."""
+NUMBERS = {"cpu": 2**17}
+"""How many input numbers are mapped together: on a CPU, as in two five-way one-shot episodes of 28x28 images,
+which Conv-4 answers 1.1 times as fast as one at a time and 1.4 times as fast as sixteen."""
+NUMBERS_ELSEWHERE = 2**23
+"""On an accelerator: the first maps of 64 channels then take 2 GiB."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """Everything a method said of a list of episodes. `e` episodes, `n` queries of all of them that are not padding."""
+
+    metric: Metric
+    values: NDArray[np.float64]
+    """The mean score of each episode's queries, [e]."""
+    classes: NDArray[np.int64] | None
+    """The classes of each episode, [e, ways], -1 where it has fewer; None for regression."""
+    score: NDArray[np.float64]
+    """Accuracy (0 or 1) or squared error of each query, [n]."""
+    nll: NDArray[np.float64]
+    """Negative log-likelihood of each query, in nats, [n]."""
+    confidence: NDArray[np.float64]
+    """Probability of the most likely class, [n]; nan for regression."""
+    brier: NDArray[np.float64]
+    """Squared distance of the probabilities from the one-hot truth, [n]; nan for regression."""
+    seconds: float
+    """Wall-clock time of adapting and predicting, without drawing the episodes."""
+    digest: str
+    """Of the episodes."""
+
+
+def evaluate(
+    method: MetaLearner,
+    protocol: Protocol | TaskSource,
+    *,
+    name: str,
+    episodes: int | None = None,
+    steps: int | None = None,
+    batch: int = BATCH,
+    device: torch.device | str | None = None,
+    how: How = "auto",
+    chunk: int | None = None,
+    progress: Progress | None = None,
+) -> Result:
+    """How well a method learns the episodes of a protocol: `result` of `answer`, which explains the arguments."""
+    said = answer(
+        method,
+        protocol,
+        episodes=episodes,
+        steps=steps,
+        batch=batch,
+        device=device,
+        how=how,
+        chunk=chunk,
+        progress=progress,
+    )
+    return result(said, name)
+
+
+def result(answers: Answers, name: str) -> Result:
+    """The figures of a result: the mean, its interval over episodes and over classes, and every episode's value."""
+    interval = t_interval(answers.values)
+    classes = None if answers.classes is None else class_bootstrap(answers.values, answers.classes)
+    return Result(
+        name=name,
+        metric=answers.metric,
+        mean=interval.mean,
+        low=interval.low,
+        high=interval.high,
+        class_low=None if classes is None else classes.low,
+        class_high=None if classes is None else classes.high,
+        values=tuple(answers.values.tolist()),
+        nll=float(answers.nll.mean()),
+        seconds=answers.seconds,
+        digest=answers.digest,
+    )
+
+
+def answer(
+    method: MetaLearner,
+    protocol: Protocol | TaskSource,
+    *,
+    episodes: int | None = None,
+    steps: int | None = None,
+    batch: int = BATCH,
+    device: torch.device | str | None = None,
+    how: How = "auto",
+    chunk: int | None = None,
+    progress: Progress | None = None,
+) -> Answers:
+    """Let a method adapt to each episode and answer its queries.
+
+    Args:
+        method: Any meta-learner. It is put in evaluation mode meanwhile.
+        protocol: What is asked, or a task source whose first `episodes` are.
+        episodes: How many, for a source; a protocol says so itself.
+        steps: Inner steps, for methods that adapt in steps; None leaves it to the method.
+        batch: Episodes drawn at a time.
+        device: Where to run, and to leave the method; None stays where its parameters are.
+        how: "map" or "loop" over tasks, as in `over_tasks`; "auto" maps what can be mapped, in chunks that suit the
+            device.
+        chunk: Episodes mapped at a time; None leaves it to `how="auto"`'s choice.
+        progress: Called after every batch.
+
+    Raises:
+        SettingsError: steps for a method that has none, or episodes twice or not at all.
+        MethodError: predictions of another kind than the tasks' targets.
+    """
+    source, count = _asked(protocol, episodes)
+    if device is not None:
+        method.to(device)
+    session = _Session(method, source, steps, source.digest(range(count)))
+    parts: list[_Part] = []
+    done, was_training = 0, method.training
+    method.eval()
+    try:
+        for indices, drawn in _draw_all(source, count, batch):
+            parts.append(session.run(indices, drawn, how, chunk))
+            done += len(indices)
+            if progress is not None:
+                progress(done, count)
+    finally:
+        method.train(was_training)
+    return session.collect(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """The answers to one batch of episodes of one shape."""
+
+    figures: NDArray[np.float64]
+    """Score, nll, confidence and Brier score, [4, t, queries]."""
+    mask: NDArray[np.bool_]
+    classes: NDArray[np.int64] | None
+    seconds: float
+
+
+class _Session:
+    """One method answering the episodes of one source."""
+
+    def __init__(self, method: MetaLearner, source: TaskSource, steps: int | None, digest: str) -> None:
+        if steps is not None and not isinstance(method, Stepwise):
+            raise SettingsError(
+                f"steps={steps}: {type(method).__name__} does not adapt in steps. Leave steps out, or write "
+                "`adapt_for(support, steps)` and an attribute `steps`."
+            )
+        self.method, self.source, self.steps, self.digest = method, source, steps, digest
+        self.metric: Metric = "accuracy" if source.likelihood == "categorical" else "mse"
+        self.device, self.dtype = place_of(method)
+        self.chosen: tuple[Literal["map", "loop"], int | None] | None = None
+
+    def adapt(self, episode: Episode, *noise: torch.Tensor) -> Any:
+        """The learner of one task."""
+        if self.steps is not None and isinstance(self.method, Stepwise):
+            return self.method.adapt_for(episode.support, self.steps)
+        return self.method.adapt(episode.support, *noise)
+
+    def figures(self, episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
+        """Score, nll, confidence and Brier score of each query of one task, [4, n]."""
+        prediction = self.method.predict(self.adapt(episode, *noise), episode.query.x)
+        if prediction.metric != self.metric:
+            raise MethodError(
+                f"{type(self.method).__name__} gives {type(prediction).__name__} predictions, measured by "
+                f"{prediction.metric}, but these tasks are measured by {self.metric}. Give the method the tasks' "
+                f"likelihood, {self.source.likelihood!r}."
+            )
+        y = episode.query.y
+        score, nll = prediction.score(y), prediction.nll(y)
+        if self.metric == "mse":
+            unknown = torch.full_like(score, math.nan)
+            return torch.stack([score, nll, unknown, unknown])
+        p = prediction.mean
+        return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
+
+    def run(self, indices: range, drawn: Episode, how: How, chunk: int | None) -> _Part:
+        episodes = to_device(drawn, self.device, self.dtype)
+        noise = noise_for(self.method, self.digest, indices)
+        start = time.perf_counter()
+        with torch.no_grad():  # not inference mode: a method may want gradients of its own
+            if self.chosen is None:
+                self.chosen = self.choose(episodes, noise, how, chunk)
+            way, at_once = self.chosen
+            found = over_tasks(self.figures, episodes, *noise, how=way, chunk=at_once).cpu().double().numpy()
+        seconds = time.perf_counter() - start
+        return _Part(found.transpose(1, 0, 2), drawn.query.mask.cpu().numpy(), self.source.classes(indices), seconds)
+
+    def choose(
+        self, episodes: Episode, noise: tuple[torch.Tensor, ...], how: How, chunk: int | None
+    ) -> tuple[Literal["map", "loop"], int | None]:
+        """How to run many tasks: mapped where the method can be, together as far as that is faster."""
+        way: Literal["map", "loop"] = ("map" if self.method.tags.maps else "loop") if how == "auto" else how
+        if chunk is not None or how == "map" or way == "loop":
+            return way, chunk
+        one, first_noise = tree.unstack((episodes, noise))[0]
+        convolutions = {leaf.shape for leaf in self.method.parameters() if leaf.ndim > 2}
+        if self.device.type == "cpu" and convolutions:
+            learner = self.adapt(one, *first_noise)
+            if any(leaf.shape in convolutions for leaf in tree.leaves(learner)):
+                return way, 1  # convolutions with weights of their own for every task are slower together on a CPU
+        numbers = one.support.x.numel() + one.query.x.numel()
+        return way, max(1, NUMBERS.get(self.device.type, NUMBERS_ELSEWHERE) // numbers)
+
+    def collect(self, parts: list[_Part]) -> Answers:
+        kept = [part.figures[:, part.mask] for part in parts]
+        score, nll, confidence, brier = np.concatenate(kept, axis=1)
+        return Answers(
+            metric=self.metric,
+            values=np.concatenate([_means(part.figures[0], part.mask) for part in parts]),
+            classes=_padded([part.classes for part in parts]),
+            score=score,
+            nll=nll,
+            confidence=confidence,
+            brier=brier,
+            seconds=sum(part.seconds for part in parts),
+            digest=self.digest,
+        )
+
+
+def place_of(method: MetaLearner) -> tuple[torch.device, torch.dtype]:
+    """Where a method's parameters live, and in which floating type its inputs are to come."""
+    parameter = next((p for p in method.parameters() if p.is_floating_point()), torch.empty(0))
+    return parameter.device, parameter.dtype
+
+
+def noise_for(method: MetaLearner, digest: str, indices: Sequence[int]) -> tuple[torch.Tensor, ...]:
+    """What `adapt` of a method with `noise_size` takes, [t, size]: one stream for each episode of a digest."""
+    if not method.noise_size:
+        return ()
+    return (chance.noise(chance.key("evaluate", digest), indices, method.noise_size).to(*place_of(method)),)
+
+
+def _asked(protocol: Protocol | TaskSource, episodes: int | None) -> tuple[TaskSource, int]:
+    if isinstance(protocol, TaskSource):
+        if episodes is None or episodes < 2:
+            raise SettingsError(f"episodes={episodes}: with a task source, say how many episodes to take, two or more.")
+        return protocol, episodes
+    if episodes is not None:
+        raise SettingsError(
+            f"episodes={episodes}: the protocol says {protocol.episodes} already. Use "
+            f"dataclasses.replace(protocol, episodes={episodes})."
+        )
+    return protocol.source(), protocol.episodes
+
+
+def _draw_all(source: TaskSource, count: int, size: int) -> Iterator[tuple[range, Episode]]:
+    for start in range(0, count, size):
+        yield from _draw(source, range(start, min(start + size, count)))
+
+
+def _draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]:
+    """Batches of these episodes, in order: one if they share a shape, else as few as halving finds."""
+    try:
+        drawn = source.batch(indices)
+    except TaskError:
+        if len(indices) == 1:
+            raise
+        half = len(indices) // 2
+        yield from _draw(source, indices[:half])
+        yield from _draw(source, indices[half:])
+    else:
+        yield indices, drawn
+
+
+def _means(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The mean of each row over what is not padding."""
+    total: NDArray[np.float64] = np.where(mask, values, 0).sum(1) / np.maximum(mask.sum(1), 1)
+    return total
+
+
+def _padded(classes: list[NDArray[np.int64] | None]) -> NDArray[np.int64] | None:
+    """Classes of episodes with different ways as one array, -1 where there is none."""
+    known = [rows for rows in classes if rows is not None]
+    if len(known) < len(classes):
+        return None
+    ways = max(rows.shape[1] for rows in known)
+    return np.concatenate([np.pad(rows, ((0, 0), (0, ways - rows.shape[1])), constant_values=-1) for rows in known])
