@@ -136,3 +136,236 @@ def comparison() -> tuple[r.Comparison, list[r.Record]]:
     return r.Comparison(
         records[0].protocol, records[0].machine, results, compare([one.result for one in records])
     ), records
+
+
+class Page(HTMLParser):
+    """What a page holds, with every tag closed in its place."""
+
+    VOID = ("meta", "img", "br")
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.words: list[str] = []
+        self.open: list[str] = []
+        self.source = path.read_text(encoding="utf-8")
+        self.feed(self.source)
+        assert not self.open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {k: v or "" for k, v in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if self.open[-1:] != ["style"]:
+            self.words.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def text(self) -> str:
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Page]:
+    folder = tmp_path_factory.mktemp("pages")
+    found, records = comparison()
+    return {
+        "run": Page(write_report(record(), folder / "run")),
+        "transductive": Page(write_report(record(transductive=True), folder / "transductive")),
+        "sines": Page(write_report(sines(), folder / "sines")),
+        "comparison": Page(write_comparison(found, folder / "comparison", records)),
+        "no curves": Page(write_comparison(found, folder / "bare")),
+    }
+
+
+def test_pages_are_self_contained(pages: dict[str, Page]) -> None:
+    for name, page in pages.items():
+        inside = re.sub(r"data:image/png;base64,[\w+/=]+", "", page.source)
+        assert not re.search(r"https?:|//\w|@import|<script|<link|<iframe|url\((?!#)", inside), name
+        loads = [v for _, a in page.tags for k, v in a.items() if k in {"src", "href", "xlink:href", "srcset", "data"}]
+        assert all(v.startswith(("data:image/png;base64,", "#")) for v in loads), name
+        policy = page.all("meta")[2]
+        assert policy["http-equiv"] == "Content-Security-Policy"
+        assert policy["content"].startswith("default-src 'none';")
+
+
+def test_pages_can_be_read_without_seeing_them(pages: dict[str, Page]) -> None:
+    for name, page in pages.items():
+        ids = [a["id"] for _, a in page.tags if "id" in a]
+        assert len(ids) == len(set(ids)), name
+        used = re.findall(r"(?:url\(|href=\")#([^)\"]+)", page.source)
+        assert set(used) == set(ids), name
+        assert all(a["alt"] for a in page.all("img")), name
+        assert all(a["scope"] in {"row", "col"} for a in page.all("th")), name
+        assert all(a["role"] == "img" and len(a["aria-label"]) > 20 for a in page.all("svg")), name
+        assert len(page.all("h1")) == 1, name
+        assert page.all("html")[0]["lang"] == "en"
+
+
+def test_a_run_page_has_all_its_parts(pages: dict[str, Page]) -> None:
+    page = pages["run"]
+    for heading in ("Against the floors", "Learning", "Adaptation", "Shots", "Calibration", "Test episodes"):
+        assert heading in page.text
+    assert len(page.all("svg")) == 5
+    assert len(page.all("img")) == 2 * (5 + 40)
+    assert page.source.count('class="tile miss"') == 3
+    assert page.source.count("✗ ") == 3 + 2  # and the line of each episode that explains it
+    assert "Expected calibration error 3.1 %" in page.text
+    for fact in ("omniglot (scheme vinyals)", "1,000 steps in 6 min 52 s, seed 0", "9b1d77aa", "torch 2.13.0+cpu"):
+        assert fact in page.text
+    assert "not transductive" in page.text
+    assert say.MEANING in page.text
+
+
+def test_a_transductive_run_is_marked_loudly(pages: dict[str, Page]) -> None:
+    for name in ("transductive", "comparison"):
+        assert 'class="loud"' in pages[name].source
+        assert say.TRANSDUCTIVE in pages[name].text
+    assert 'class="loud"' not in pages["run"].source
+    assert say.TRANSDUCTIVE in run_markdown(record(transductive=True))
+    assert say.TRANSDUCTIVE in comparison_markdown(comparison()[0])
+
+
+def test_regression_is_reported_by_its_error_and_its_fits(pages: dict[str, Page]) -> None:
+    page = pages["sines"]
+    assert "mean squared error on 5-shot, 600 test episodes of sines" in page.text
+    assert len(page.all("svg")) == 1 + 2 + 3
+    assert " %" not in say.headline(sines())
+
+
+def test_names_from_data_stay_text(tmp_path: Path) -> None:
+    odd = nasty()
+    page = Page(write_report(odd, tmp_path))
+    assert "script" not in [tag for tag, _ in page.tags]
+    assert NASTY in page.text
+    assert "\n| \\<script" in run_markdown(odd)
+    assert "<script" not in run_markdown(odd).replace("\\<script", "")
+
+
+def nasty() -> r.Record:
+    odd = record(NASTY)
+    first = odd.episodes[0]
+    assert isinstance(first, r.DrawnEpisode)
+    return dataclasses.replace(
+        odd,
+        result=dataclasses.replace(odd.result, name=NASTY),
+        floors=tuple(dataclasses.replace(f, name=NASTY + f.name) for f in odd.floors),
+        episodes=(dataclasses.replace(first, classes=(NASTY, *first.classes[1:])),),
+        protocol=dataclasses.replace(odd.protocol, tasks={"name": NASTY, "path": NASTY}),
+    )
+
+
+def test_images_that_are_not_in_the_record_are_not_loaded(tmp_path: Path) -> None:
+    e = episode()
+    bad = dataclasses.replace(e, support=tuple(r.DrawnSupport("http://evil.example/x.png", s.label) for s in e.support))
+    page = Page(write_report(dataclasses.replace(record(), episodes=(bad,)), tmp_path))
+    assert "evil.example" not in page.source
+    assert page.text.count("no image (support)") == 5
+
+
+def test_many_queries_are_cut_and_the_page_says_so(tmp_path: Path) -> None:
+    e = episode(0)
+    long = dataclasses.replace(e, queries=e.queries * 4)
+    page = Page(write_report(dataclasses.replace(record(), episodes=(long,)), tmp_path))
+    assert len(page.all("img")) == 5 + 100
+    assert "160 of 160 right" in page.text
+    assert page.text.count("The first 20 of 32.") == 5
+
+
+def test_json_is_the_record_with_what_it_means(tmp_path: Path) -> None:
+    write_report(record(), tmp_path)
+    values = json.loads((tmp_path / "report.json").read_text())
+    assert values["headline"] == say.headline(record())
+    assert [v["standing"] for v in values["verdicts"]] == ["ahead"] * 5
+    assert (
+        r.Record.from_json({k: v for k, v in values.items() if k not in {"headline", "verdicts"}}).run == record().run
+    )
+    found, _ = comparison()
+    write_comparison(found, tmp_path)
+    assert json.loads((tmp_path / "report.json").read_text())["headline"] == say.ranking(found)
+
+
+def test_markdown_tables_are_whole() -> None:
+    found, _ = comparison()
+    for text in (run_markdown(nasty()), run_markdown(sines()), comparison_markdown(found)):
+        tables = re.findall(r"(?:^\|.*\|\n)+", text, re.MULTILINE)
+        assert len(tables) >= 2
+        for table in tables:
+            widths = {line.replace("\\|", "").count("|") for line in table.splitlines()}
+            assert len(widths) == 1
+    assert "| protonet-omniglot | 94.6 (94.0–95.2) | 92.6–96.6 | 0.310 |  | this run |" in run_markdown(record())
+
+
+def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
+    one, two = write_report(record(), tmp_path / "a"), write_report(record(), tmp_path / "b")
+    assert one.read_bytes() == two.read_bytes()
+    assert sorted(entry.name for entry in one.parent.iterdir()) == ["report.html", "report.json", "report.md"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(CheckpointError, match=r"the report cannot be written to .*taken.*Make room"):
+        write_report(record(), tmp_path / "taken")
+
+
+def test_a_write_cut_short_leaves_the_old_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = write_report(record(), tmp_path).read_bytes()
+
+    def full(self: Path, *args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(CheckpointError, match="No space left"):
+        write_report(record("other"), tmp_path)
+    assert (tmp_path / "report.html").read_bytes() == before
+
+
+def test_a_run_without_extras_or_floors_is_still_a_page(tmp_path: Path) -> None:
+    bare = dataclasses.replace(record(), floors=(), curves=r.Curves(), calibration=None, learning=(), episodes=())
+    page = Page(write_report(bare, tmp_path))
+    assert "No floor was measured." in page.text
+    assert "Test episodes" not in page.text
+
+
+@pytest.mark.parametrize("gone", ["run", "floor", "both"])
+def test_results_that_diverged_are_shown_as_such(tmp_path: Path, gone: str) -> None:
+    lost = {"mean": math.nan, "low": math.nan, "high": math.nan, "values": (math.nan,) * 200, "nll": math.nan}
+    base = record()
+    run = dataclasses.replace(base.result, **lost) if gone != "floor" else base.result
+    floor = dataclasses.replace(base.floors[0], **lost) if gone != "run" else base.floors[0]
+    odd = dataclasses.replace(base, result=run, floors=(floor,))
+    assert "not finite" in Page(write_report(odd, tmp_path)).text
+    assert say.verdicts(odd)[0].standing == {"run": "behind", "floor": "ahead", "both": "level"}[gone]
+
+
+def contrast(a: str, b: str) -> float:
+    def luminance(colour: str) -> float:
+        parts = [int(colour[n : n + 2], 16) / 255 for n in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((luminance(a), luminance(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colours_stand_out_from_what_is_behind_them(pages: dict[str, Page], scheme: int) -> None:
+    source = pages["run"].source
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", source.split(":root {")[scheme + 1].split("}")[0]))
+    for behind in ("page", "card"):
+        for text in ("ink", "soft", "right", "wrong"):
+            assert contrast(colours[text], colours[behind]) >= 4.5, (text, behind)
+    for n in range(1, 7):
+        assert contrast(colours[f"series-{n}"], colours["card"]) >= 3
+    assert contrast(colours["loud"], colours["loud-page"]) >= 4.5
+    assert set(re.findall(r"var\(--([\w-]+)\)", source)) <= set(colours)

@@ -84,7 +84,7 @@ class Verdict:
     @property
     def paired(self) -> bool:
         """Whether the lead was measured episode by episode."""
-        return not math.isnan(self.low)
+        return math.isfinite(self.low)
 
 
 def verdicts(record: Record) -> list[Verdict]:
@@ -116,7 +116,7 @@ def against_floors(record: Record) -> str:
 
 def best_floor(record: Record) -> str:
     """The smallest lead in words, with whether it rests on the pairing of episodes alone; "" without floors."""
-    known = [v for v in verdicts(record) if not math.isnan(v.lead)]
+    known = [v for v in verdicts(record) if math.isfinite(v.lead)]
     if not known:
         return ""
     v = min(known, key=lambda v: v.lead)
@@ -235,7 +235,7 @@ def spoken(r: Result) -> str:
 
 def score(value: float, metric: Metric) -> str:
     """A value of the metric with its unit."""
-    return f"{number(value, metric)}{' %' * (metric == 'accuracy')}"
+    return f"{number(value, metric)}{' %' * (metric == 'accuracy' and math.isfinite(value))}"
 
 
 def number(value: float | None, metric: Metric) -> str:
@@ -277,7 +277,7 @@ def duration(seconds: float) -> str:
     """Seconds as people say them."""
     if not math.isfinite(seconds):
         return "an unknown time"
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
@@ -292,10 +292,16 @@ def _verdict(run: Result, floor: Result) -> Verdict:
     if run.digest == floor.digest and len(run.values) == len(floor.values) > 1:
         paired = t_interval([sign * (a - b) for a, b in zip(run.values, floor.values, strict=True)])
         low, high = paired.low, paired.high
-    if not math.isnan(low):
+    if math.isfinite(low):
         return Verdict(floor, standing(low, high), lead, low, high, overlap)
-    apart = not overlap and not math.isnan(lead)
-    return Verdict(floor, standing(lead, lead) if apart else "level", lead, low, high, overlap)
+    return Verdict(floor, _apart(run, floor, lead, overlap), lead, low, high, overlap)
+
+
+def _apart(run: Result, floor: Result, lead: float, overlap: bool) -> Standing:
+    """The standing without pairs: by overlap; a result that diverged is behind one that did not."""
+    if math.isfinite(run.mean) != math.isfinite(floor.mean):
+        return "ahead" if math.isfinite(run.mean) else "behind"
+    return "level" if overlap or not math.isfinite(lead) else standing(lead, lead)
 
 
 def _better(r: Result) -> float:

@@ -57,7 +57,8 @@ def card(title: str, note: str, inside: str) -> str:
 
 def cards(inside: Sequence[str]) -> str:
     """Boxes side by side, as many as there is room for."""
-    return f'<div class="cards">{"".join(inside)}</div>' if inside else ""
+    look = "cards pairs" if len(inside) in {2, 4} else "cards"
+    return f'<div class="{look}">{"".join(inside)}</div>' if inside else ""
 
 
 def details(summary: str, inside: str, opened: bool = False) -> str:
@@ -73,11 +74,14 @@ def facts(title: str, items: Iterable[tuple[str, str]]) -> str:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell | str]], own: int | None = None) -> str:
     """A table that scrolls sideways where it must; the first cell of each row names it; row `own` stands out."""
-    names = "".join(f'<th scope="col">{text(name)}</th>' for name in head)
-    lines = "".join(_row([Cell(c) if isinstance(c, str) else c for c in row], n == own) for n, row in enumerate(rows))
+    cells = [[Cell(c) if isinstance(c, str) else c for c in row] for row in rows]
+    prose = {n for row in cells for n, cell in enumerate(row) if cell.look}
+    names = "".join(f'<th scope="col"{" class=words" * (n in prose)}>{text(name)}</th>' for n, name in enumerate(head))
+    lines = "".join(_row(row, n == own) for n, row in enumerate(cells))
     return (
-        f'<div class="scroll" role="region" tabindex="0" aria-label="{text(caption)}"><table>'
-        f"{element('caption', caption)}<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>"
+        f'{element("p", caption, "soft small")}<div class="scroll" role="region" tabindex="0" '
+        f'aria-label="{text(caption)}"><table>'
+        f"<thead><tr>{names}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 
 

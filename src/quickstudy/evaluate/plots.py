@@ -185,7 +185,7 @@ def intervals(
         axes.set_yticks([])
         axes.grid(True, axis="x")
         axes.margins(x=0.04)
-        axes.xaxis.set_major_locator(MaxNLocator(5))
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10]))
         axes.set_xlabel(axis)
 
     return _draw(name, label, 0.7 + 0.52 * len(rows), paint)
@@ -320,7 +320,7 @@ def _ticks(values: Sequence[float], log: bool) -> list[float]:
     at = np.log(values) if log else np.asarray(values, dtype=float)
     kept: list[int] = []
     for n in reversed(range(len(values))):
-        if not kept or at[kept[-1]] - at[n] >= 0.07 * (at[-1] - at[0]):
+        if not kept or at[kept[-1]] - at[n] >= (0.03 + 0.02 * len(f"{values[n]:g}")) * (at[-1] - at[0]):
             kept.append(n)
     return [values[n] for n in reversed(kept)]
 

@@ -187,7 +187,7 @@ def _finite(value: float) -> float | None:
 
 
 def _write(folder: Path, page: str, markdown: str, values: dict[str, Any]) -> Path:
-    text = json.dumps(values, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    text = json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in (("report.json", text), ("report.md", markdown), ("report.html", page)):

@@ -24,7 +24,7 @@ from quickstudy.evaluate.record import (
 
 __all__ = ["MEASURE", "calibration", "curves", "episodes", "intervals"]
 
-MEASURE: dict[Metric, str] = {"accuracy": "accuracy, %", "mse": "mean squared error"}
+MEASURE: dict[Metric, str] = {"accuracy": "accuracy, %", "mse": "MSE"}
 
 MOST_QUERIES = 100
 """How many queries of one episode are drawn; the page says so where there are more."""
@@ -53,7 +53,7 @@ def curves(records: Sequence[Record]) -> str:
         note = "By number of inner steps; 0 is before adaptation."
         made.append(_curve("Adaptation", note, steps, ("inner steps", measure)))
     if shots:
-        note = "By number of support examples of a class, or of a task that has none."
+        note = f"By number of support examples{' of each class' * (measure == MEASURE['accuracy'])}."
         made.append(_curve("Shots", note, shots, ("shots", measure)))
     if len(records) == 1:
         made += calibration(records[0].calibration)
@@ -151,7 +151,7 @@ def _episode(n: int, e: DrawnEpisode) -> str:
     """One class a block: its support, then its queries, each with what was predicted."""
     right = sum(q.label == q.predicted for q in e.queries)
     most = max(2, MOST_QUERIES // max(1, len(e.classes)))
-    blocks = "".join(_class(e, label, most) for label in range(len(e.classes)))
+    blocks = f'<div class="classes">{"".join(_class(e, label, most) for label in range(len(e.classes)))}</div>'
     how = "✓ in a solid frame: right. ✗ in a dashed frame: wrong, with the letter predicted. Percent: how sure."
     inside = details("Support, queries and predictions", element("p", how, "soft small") + blocks, opened=n == 1)
     return f'<div class="card episode">{element("h3", f"Episode {n}: {right} of {len(e.queries)} right")}{inside}</div>'
@@ -163,9 +163,9 @@ def _class(e: DrawnEpisode, label: int, most: int) -> str:
     tiles = "".join(_query(e, q.image, label, q.predicted, q.probability) for q in queries[:most])
     more = element("p", f"The first {most} of {len(queries)}.", "soft small") if len(queries) > most else ""
     return (
-        f'<div class="class"><div><h4>{element("span", _slot(label), "slot")}{text(e.classes[label])}</h4>'
-        f'<ul class="tiles" aria-label="support">{support}</ul></div>'
-        f'<div><ul class="tiles" aria-label="queries">{tiles}</ul>{more}</div></div>'
+        f'<div class="class"><h4>{element("span", _slot(label), "slot")}{text(e.classes[label])}</h4>'
+        f'<div class="halves"><div>{element("p", "support", "soft small")}<ul class="tiles">{support}</ul></div>'
+        f'<div>{element("p", "queries", "soft small")}<ul class="tiles">{tiles}</ul>{more}</div></div></div>'
     )
 
 

@@ -14,7 +14,7 @@ from quickstudy.evaluate.report_cards import MEASURE, curves, episodes, interval
 
 __all__ = ["comparison_page", "run_page"]
 
-_LOOKS = {"ahead": ("good", "✓ ahead"), "level": ("bad", "≈ level"), "behind": ("bad", "✗ behind")}
+_LOOKS = {"ahead": ("good", "✓ ahead"), "level": ("bad", "≈ level with"), "behind": ("bad", "✗ behind")}
 
 
 def run_page(record: Record) -> str:
@@ -51,7 +51,8 @@ def comparison_page(comparison: Comparison, records: Sequence[Record] = ()) -> s
 
 def _header(record: Record) -> str:
     r, p = record.result, record.protocol
-    on = f"{MEASURE[r.metric].partition(',')[0]} on {say.test_episodes(p)} of {p.tasks.get('name', 'tasks')}"
+    what = "accuracy" if r.metric == "accuracy" else "mean squared error"
+    on = f"{what} on {say.test_episodes(p)} of {p.tasks.get('name', 'tasks')}"
     missed = any(v.standing != "ahead" for v in say.verdicts(record))
     look, mark = ("soft", "") if not record.floors else ("bad", "✗ ") if missed else ("good", "✓ ")
     verdict = say.against_floors(record)
@@ -77,14 +78,15 @@ def _floors(record: Record) -> str:
     r = record.result
     ranked = sorted(say.verdicts(record), key=lambda v: v.lead if math.isfinite(v.lead) else math.inf)
     order = "higher" if r.metric == "accuracy" else "lower"
-    caption = f"With 95 % intervals; {order} is better. The lead is the run's over the floor, on the same episodes."
-    head = ["method", MEASURE[r.metric], "the run's lead", "verdict", "over classes", "NLL, nats"]
-    rows = [[Cell(r.name), _score(r), Cell(""), Cell("this run", look="words"), *_others(r)]]
+    caption = f"With 95 % intervals; {order} is better. The run's lead is taken on the same episodes where it can be."
+    head = ["method", MEASURE[r.metric], "the run is", "over classes", "NLL, nats"]
+    rows = [[Cell(r.name), _score(r), Cell("", look="words"), *_others(r)]]
     for v in ranked:
-        lead = Cell(say.difference(v.lead, r.metric), say.span(v.low, v.high, r.metric, signed=True))
         look, words = _LOOKS[v.standing]
-        verdict = Cell(words, "intervals overlap" if v.overlap and v.standing == "ahead" else "", look)
-        rows.append([Cell(v.floor.name), _score(v.floor), lead, verdict, *_others(v.floor)])
+        note = "; intervals overlap" if v.overlap and v.standing == "ahead" else ""
+        small = f"{say.span(v.low, v.high, r.metric, signed=True)}{note}"
+        verdict = Cell(f"{words} {say.difference(v.lead, r.metric)}", small, look)
+        rows.append([Cell(v.floor.name), _score(v.floor), verdict, *_others(v.floor)])
     plot = intervals("floors", [r, *(v.floor for v in ranked)], own=0)
     note = "Floors are simple methods on the same episodes: what any result must beat."
     return section("Against the floors", _beside(note, plot, table(caption, head, rows, own=0)))
