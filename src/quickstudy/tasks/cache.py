@@ -45,7 +45,7 @@ def cached_array(name: str, build: Callable[[], NDArray[Any]]) -> NDArray[Any]:
     path = cache_folder() / f"{name}.npy"
     try:
         return _mapped(path)
-    except (OSError, ValueError):  # missing, cut short, or not an array: make it again
+    except (OSError, EOFError, ValueError):  # missing, cut short, or not an array: make it again
         made = build()
     try:
         with whole_file(path) as part, part.open("wb") as file:

@@ -27,6 +27,7 @@ URL = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz"
 MD5 = "03b5dce01913d631647c71ecec9e9cb8"
 ITEM = (3, 32, 32)
 PIXELS = 3 * 32 * 32
+PARTS = (("train", 50_000), ("test", 10_000))  # of the original archive
 
 # Bertinetto et al. (2019), after the lists of torchmeta (MIT licence).
 _LISTS = {
@@ -105,29 +106,34 @@ def _by_class(images: NDArray[np.uint8], labels: NDArray[Any]) -> tuple[NDArray[
 
 
 def _read_npz(paths: tuple[Path, ...]) -> tuple[NDArray[np.uint8], NDArray[Any]]:
-    images: list[NDArray[np.uint8]] = []
-    labels: list[NDArray[Any]] = []
-    for path in paths:
-        try:
-            with np.load(path, allow_pickle=False) as archive:
-                places = _places(path, archive["class_names"])
-                for key in (key for key in archive.files if key.endswith("_images")):
-                    images.append(_upright(path, key, archive[key]))
-                    labels.append(places[archive[key.replace("_images", "_labels")]])
-        except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, IndexError, ValueError) as error:
-            if isinstance(error, DataError):
-                raise
-            raise DataError(
-                f"{path} cannot be read as CIFAR-FS ({error}). Expected class_names, *_images [n, 32, 32, 3] uint8 and "
-                "*_labels [n]: copy the archive again."
-            ) from None
-    present = np.concatenate(labels) if labels else np.zeros(0, dtype=np.int64)
-    for place in sorted(set(range(len(NAMES))) - set(present.tolist())):
+    parts = [part for path in paths for part in _parts(path)]
+    labels = np.concatenate([part[1] for part in parts]) if parts else np.zeros(0, dtype=np.int64)
+    for place in sorted(set(range(len(NAMES))) - set(labels.tolist())):
         raise DataError(
             f"{', '.join(path.name for path in paths)} in {paths[0].parent}: no image of class {NAMES[place]!r}. "
             "CIFAR-FS needs all 100 classes: add the archive that holds it."
         )
-    return np.concatenate(images), present
+    return np.concatenate([part[0] for part in parts]), labels
+
+
+def _parts(path: Path) -> list[tuple[NDArray[np.uint8], NDArray[Any]]]:
+    """Each array of images in an .npz archive, with the labels of the same name."""
+    found = []
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            places = _places(path, archive["class_names"])
+            for key in (key for key in archive.files if key.endswith("_images")):
+                images, labels = archive[key], archive[key.replace("_images", "_labels")]
+                _check(path, key, images, labels)
+                found.append((images.transpose(0, 3, 1, 2), places[labels]))
+    except DataError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, IndexError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be read as CIFAR-FS ({error}). Expected class_names, *_images [n, 32, 32, 3] uint8 and "
+            "*_labels [n]: copy the archive again."
+        ) from None
+    return found
 
 
 def _places(path: Path, names: NDArray[Any]) -> NDArray[np.int64]:
@@ -138,13 +144,14 @@ def _places(path: Path, names: NDArray[Any]) -> NDArray[np.int64]:
     return np.array([NAMES.index(name) for name in names.tolist()])
 
 
-def _upright(path: Path, key: str, images: NDArray[Any]) -> NDArray[np.uint8]:
+def _check(path: Path, key: str, images: NDArray[Any], labels: NDArray[Any]) -> None:
     if images.dtype != np.uint8 or images.shape[1:] != (32, 32, 3):
         raise DataError(
             f"{path}: {key} is {images.dtype} of shape {images.shape}; expected uint8 [n, 32, 32, 3]. Save the images "
             "as they are, without scaling or turning their axes."
         )
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))
+    if len(images) != len(labels):
+        raise DataError(f"{path}: {len(images)} {key} but {len(labels)} labels. Copy the archive again.")
 
 
 def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
@@ -152,7 +159,7 @@ def _read_binary(path: Path) -> tuple[NDArray[np.uint8], NDArray[Any]]:
     parts = []
     try:
         with tarfile.open(path) as archive:
-            for name, count in (("train", 50_000), ("test", 10_000)):
+            for name, count in PARTS:
                 file = archive.extractfile(f"cifar-100-binary/{name}.bin")
                 content = b"" if file is None else file.read()
                 if len(content) != count * (2 + PIXELS):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
-import os
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -15,6 +15,9 @@ from pathlib import Path
 
 from quickstudy.errors import DataError
 from quickstudy.tasks.cache import cache_folder
+
+if sys.platform != "win32":
+    import fcntl
 
 __all__ = ["Progress", "checksum", "download", "watch"]
 
@@ -48,7 +51,7 @@ def download(
     """The file at `url`, in the cache folder; fetched only if it is not there.
 
     A transfer that is cut off goes on where it stopped, in the next try or the next run. The file gets its name only
-    when its checksum is right. Several processes may fetch one file at once: they write the same bytes.
+    when its checksum is right. If several processes ask for one file at once, one fetches it.
 
     Args:
         url: Where the file is; its last part is its name here.
@@ -69,18 +72,19 @@ def download(
         return path
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for _ in range(2):  # a part left by an earlier run may be damaged: then once more, from nothing
-            resumed = _size(part) > 0
-            _fetch_all(url, part, tries=tries, wait=wait, timeout=timeout)
+        with _alone(path):
             if _is(path, md5):  # another process was quicker
                 return path
-            got = checksum(part)
-            if got == md5:
-                part.replace(path)
-                return path
-            part.unlink()
-            if not resumed:
-                break
+            for _ in range(2):  # a part left by an earlier run may be damaged: then once more, from nothing
+                resumed = _size(part) > 0
+                _fetch_all(url, part, tries=tries, wait=wait, timeout=timeout)
+                got = checksum(part)
+                if got == md5:
+                    part.replace(path)
+                    return path
+                part.unlink()
+                if not resumed:
+                    break
     except OSError as error:
         raise DataError(
             f"cannot write {part}: {error.strerror}. Free some space, or name another folder in QUICKSTUDY_CACHE."
@@ -89,6 +93,17 @@ def download(
         f"{url} sent a file with MD5 {got}; the published one is {md5}. Something on the way changed it: try again "
         f"later or on another network, or place the right file at {path}."
     )
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """Let one process (or thread) at a time fetch a file; the others wait."""
+    if sys.platform == "win32":
+        yield  # no such lock; whatever two downloads at once make of the file, the checksum judges it
+        return
+    with path.with_name(f".{path.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def checksum(path: Path) -> str:
@@ -121,17 +136,17 @@ def _fetch_all(url: str, part: Path, *, tries: int, wait: float, timeout: float)
             reason = f"{error.code} {error.reason}"
         except _CUT_OFF as error:
             reason = str(error) or type(error).__name__
-        failures = 1 if _size(part) > before else failures + 1
+        failures = 0 if _size(part) > before else failures + 1
         if failures >= tries:
             raise DataError(
                 f"{url} could not be fetched: {reason} ({tries} tries in a row; {_size(part)} bytes are kept). Check "
                 "the network and run again to go on, or name a folder that holds the data in QUICKSTUDY_DATA."
             )
-        time.sleep(wait * 2 ** (failures - 1))
+        time.sleep(wait * 2 ** max(failures - 1, 0))
 
 
 def _fetch(url: str, part: Path, timeout: float) -> None:
-    """One connection: write what is missing of `part`, or all of it if the server only sends from the start."""
+    """One connection: append what is missing to `part`, or fill it anew if the server only sends from the start."""
     have = _size(part)
     headers = {"Range": f"bytes={have}-"} if have else {}
     try:
@@ -141,11 +156,9 @@ def _fetch(url: str, part: Path, timeout: float) -> None:
         if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
             return  # nothing is missing; the checksum says whether what is there is right
         raise
-    # Written in place, not appended: another process at the same file then does no harm.
-    with answer, os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT), "r+b") as file:
+    with answer, part.open("ab") as file:
         if answer.status != http.client.PARTIAL_CONTENT:
             file.truncate(have := 0)
-        file.seek(have)
         length = answer.headers.get("Content-Length")
         total = None if length is None else have + int(length)
         progress = _watcher.get()

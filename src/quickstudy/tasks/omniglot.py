@@ -244,8 +244,8 @@ def _members(path: Path, listed: list[str]) -> Iterator[str]:
 def _decode(path: Path, archive: zipfile.ZipFile, member: str) -> NDArray[np.uint8]:
     try:
         with Image.open(io.BytesIO(archive.read(member))) as image:
-            grey = image.convert("L")
+            paper = image.convert("L")
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, SyntaxError, ValueError) as error:
         raise DataError(f"{path}: {member} is not a readable image ({error}). Fetch the archive again.") from None
-    ink = Image.eval(grey, lambda value: 255 - value)  # drawings are black on white
+    ink = Image.eval(paper, lambda value: 255 - value)  # drawings are black on white
     return np.asarray(ink.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
