@@ -50,8 +50,8 @@ class Case:
         """Do it. Whatever the method raises is a failure with that reason, never an error here."""
         try:
             note = self.check(self.subject) or ""
-        except NotApplicable as reason:
-            return CheckResult(self.name, "skipped", str(reason))
+        except NotApplicable as why:
+            return CheckResult(self.name, "skipped", str(why))
         except Exception as error:
             if self.expected:
                 return CheckResult(self.name, "expected failure", self.expected)
@@ -167,5 +167,5 @@ def _subject(
         # Smooth, for finite differences. Normalised for classes, so that statistics are passed too; not for waves,
         # where normalising by the support forgets where on the axis it was.
         norm = "support" if kind == "categorical" else "none"
-        net = {"name": "mlp", "hidden": [32, 32], "activation": "tanh", "norm": norm}
+        net = {"name": "mlp", "hidden": [16, 16], "activation": "tanh", "norm": norm}
     return Subject(cls, made(**chosen), settings.load("net", net), item, kind)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy import registry
-from quickstudy.core import chance, settings, tree
+from quickstudy.core import chance, settings
 from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import How
@@ -53,7 +53,7 @@ class Subject:
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
             for weight in method.parameters():
-                weight += 0.05 * torch.randn(weight.shape, generator=generator, dtype=dtype)
+                weight.add_(torch.randn(weight.shape, generator=generator, dtype=dtype), alpha=0.05)
         return method
 
     def episodes(self, indices: Indices, dtype: torch.dtype = torch.float64, ways: int = WAYS) -> Episode:
@@ -117,7 +117,7 @@ def _disguise(centres: NDArray[Any], noise: NDArray[Any], item: tuple[int, ...])
     size, telling = noise.shape[-1], centres.shape[-1]
     turn = np.linalg.qr(chance.normals(chance.key("turn"), range(size), size))[0]
     told = 2.0 * centres + 0.5 * noise[..., :telling]
-    x = np.concatenate([told, 1.5 * noise[..., telling:]], axis=-1) @ turn
+    x: NDArray[Any] = np.concatenate([told, 1.5 * noise[..., telling:]], axis=-1) @ turn
     return x.reshape(*x.shape[:-1], *item)
 
 
@@ -126,10 +126,11 @@ def _examples(x: NDArray[Any], y: NDArray[Any]) -> Examples:
 
 
 def _waves(sines: Episode, item: tuple[int, ...]) -> Episode:
-    """Sines of small size, so that the default steps of most methods suit them, with x repeated over the item."""
+    """Sines with x repeated over the item, both scaled so that step sizes meant for classes do not diverge."""
+    scale = 0.8 / np.sqrt(np.prod(item))
 
     def spread(part: Examples) -> Examples:
-        x = part.x.reshape(*part.mask.shape, *(1 for _ in item)) / 5
-        return part._replace(x=x.expand(*part.mask.shape, *item).contiguous(), y=part.y / 5)
+        x = scale * part.x.reshape(*part.mask.shape, *(1 for _ in item))
+        return part._replace(x=x.expand(*part.mask.shape, *item).contiguous(), y=part.y / 10)
 
     return Episode(spread(sines.support), spread(sines.query))

@@ -88,7 +88,9 @@ def make_norm(policy: Normalisation, channels: int, groups: int = 8) -> nn.Modul
         case "transductive":
             return Norm(channels, transductive=True)
         case "group":
-            return nn.GroupNorm(next(g for g in range(min(groups, channels), 0, -1) if channels % g == 0), channels)
+            # At least two channels a group: alone on a map of one pixel, a channel would be normalised to nothing.
+            most = max(1, min(groups, channels // 2))
+            return nn.GroupNorm(next(g for g in range(most, 0, -1) if channels % g == 0), channels)
         case "none":
             return nn.Identity()
     raise SettingsError(f"no normalisation {policy!r}. Known: support, transductive, group, none.")

@@ -1,0 +1,67 @@
+"""Every registered method, with its defaults and in its published variants, keeps the contract."""
+
+import pytest
+
+from quickstudy.checks import CHECKS, parametrised
+
+STRUCTURAL = [name for name in CHECKS if name != "learns"]
+
+
+def hold(case):
+    result = case.run()
+    if result.outcome == "skipped":
+        pytest.skip(result.reason)
+    assert result.passed, result.reason
+
+
+@parametrised()
+def test_registered(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"gradient": "first-order"})
+def test_fomaml(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"adapts": "head"})
+def test_anil(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"rule": {"name": "learned-rates"}, "steps": 2})
+def test_meta_sgd(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"rule": "momentum", "steps": 2, "gradient": "unrolled"}, only=STRUCTURAL)
+def test_maml_unrolled_with_momentum(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"rule": "adam", "steps": 2}, only=STRUCTURAL)
+def test_maml_with_adam(case):
+    hold(case)
+
+
+@parametrised("protonet", chosen={"distance": "cosine", "temperature": 0.1})
+def test_cosine_protonet(case):
+    hold(case)
+
+
+@parametrised("finetune", chosen={"adapts": "all", "steps": 25, "rule": {"name": "adam", "rate": 0.003}})
+def test_finetune_all(case):
+    hold(case)
+
+
+SMALL_CONV = {"name": "conv4", "width": 4, "downsample": "stride"}
+
+
+@parametrised("protonet", "finetune", net={**SMALL_CONV, "norm": "group"}, item=(1, 16, 16), only=STRUCTURAL)
+def test_on_images(case):
+    hold(case)
+
+
+@parametrised("maml", chosen={"steps": 2}, net=SMALL_CONV, item=(1, 16, 16), only=["padding", "no query leak"])
+def test_maml_on_images(case):
+    hold(case)
