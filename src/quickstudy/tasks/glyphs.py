@@ -58,7 +58,7 @@ _INK = 40  # the longer side of the ink on a master
 _ALIKE = 0.92  # blurred cosine above which two plain characters count as one shape; found by looking at pairs
 # Bars and blots differ in thickness only, which distortion changes: which one it was, no eye could tell.
 _SLENDER = 0.25  # ink narrower than this share of its length is a bar
-_SOLID = 0.85  # ink that fills more than this share of its box is a blot
+_SOLID = 0.75  # ink that fills more than this share of its box is a blot; a disc fills π/4
 
 _THINNER, _WIDER = -0.6, 1.0  # pixels of a master on either side of a stroke
 _ROTATION = np.deg2rad(10)
