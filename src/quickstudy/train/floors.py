@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from quickstudy import registry
+from quickstudy.core import chance
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.settings import load
+from quickstudy.core.settings import load, owner_of
 from quickstudy.train.loop import Step, TrainState, fit, load_weights, weights_of
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 from quickstudy.train.settings import Training
@@ -25,7 +26,7 @@ Progress = Callable[[Step], None]
 def make_floors(
     run: RunSettings, folder: Path, training: Training = CONVENTIONAL, progress: Progress | None = None
 ) -> Iterator[tuple[str, MetaLearner]]:
-    """The floors of `quickstudy.registry.FLOORS` by name, ready to be evaluated.
+    """The floors of `quickstudy.registry.FLOORS` that suit the tasks, by name, ready to be evaluated.
 
     Args:
         run: Whose tasks and net they share.
@@ -34,9 +35,12 @@ def make_floors(
         progress: Called after each of its steps.
     """
     weights: dict[str, Any] = {}
+    values = run.tasks.source("train", training.seed).likelihood == "gaussian"
     for name, entry in registry.FLOORS.items():
         settings: dict[str, Any] = dict(entry["settings"])  # type: ignore[call-overload]
         method = load("method", {"name": entry["method"], **settings})
+        if values and not owner_of(method).tags.regression:
+            continue
         net = load("net", str(entry["net"])) if "net" in entry else run.net
         floor = dataclasses.replace(run, method=method, net=net, train={}, training=training)
         built = build_method(floor)
@@ -48,22 +52,13 @@ def make_floors(
 
 def conventional_run(floor: RunSettings, folder: Path, progress: Progress | None = None) -> MetaLearner:
     """The method of a floor, trained conventionally in a run of its own; gone on with or read where there is one."""
-    run = Run.create(folder, floor) if not (folder / "run.yaml").exists() else Run.open(folder)
-    if not _alike(run.settings, floor):
-        run = Run.create(folder.with_name(f"{folder.name}-{floor.training.steps}"), floor)
+    plain = floor.plain()
+    folder = folder / chance.fingerprint({name: plain[name] for name in ("tasks", "net", "training")})
+    run = Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, floor)
     state, _ = run.resume()
     if not state.over:
-        _finish(run, state, progress)
+        for step in fit(state.method, training_source(run.settings), state=state):
+            if progress is not None:
+                progress(step)
+        run.save(state)
     return state.method
-
-
-def _alike(one: RunSettings, other: RunSettings) -> bool:
-    """Whether two runs train the same weights: how a floor then adapts does not matter."""
-    return dataclasses.replace(one, method=other.method) == other
-
-
-def _finish(run: Run, state: TrainState, progress: Progress | None) -> None:
-    for step in fit(state.method, training_source(run.settings), state=state):
-        if progress is not None:
-            progress(step)
-    run.save(state)

@@ -1,0 +1,78 @@
+"""Checkpoints: whole or absent, verified, and never the end of a run."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from quickstudy.errors import CheckpointError
+from quickstudy.train import checkpoint
+
+
+def save(folder: Path, number: int) -> None:
+    checkpoint.write(folder, f"step-{number:08d}", {"w": torch.full((3,), float(number))}, {"number": number})
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    save(tmp_path, 7)
+    found = checkpoint.read(tmp_path, "step-00000007")
+    assert torch.equal(found.tensors["w"], torch.full((3,), 7.0))
+    assert found.scalars == {"number": 7}
+
+
+def test_the_newest_two_are_kept_and_others_left_alone(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, "best", {"w": torch.ones(1)}, {})
+    for number in (5, 10, 15, 20):
+        save(tmp_path, number)
+    assert checkpoint.names(tmp_path) == ["step-00000015", "step-00000020"]
+    assert sorted(path.suffix for path in tmp_path.glob("best.*")) == [".json", ".safetensors"]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "json", "gone"])
+def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path, damage: str) -> None:
+    save(tmp_path, 1)
+    save(tmp_path, 2)
+    tensors = tmp_path / "step-00000002.safetensors"
+    content = tensors.read_bytes()
+    if damage == "cut":
+        tensors.write_bytes(content[:-5])
+    elif damage == "flip":
+        tensors.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "json":
+        tensors.with_suffix(".json").write_text("{")
+    else:
+        tensors.unlink()
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert found.scalars == {"number": 1}
+    assert len(damaged) == 1
+    assert "step-00000002" in damaged[0]
+
+
+def test_all_damaged_is_an_error_and_none_is_not(tmp_path: Path) -> None:
+    assert checkpoint.newest(tmp_path) == (None, [])
+    save(tmp_path, 1)
+    (tmp_path / "step-00000001.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="no checkpoint in .* can be read"):
+        checkpoint.newest(tmp_path)
+
+
+def test_a_full_disk_is_one_clear_error_and_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(tmp_path, 1)
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CheckpointError, match=r"cannot be written: No space left on device.*make room"):
+        save(tmp_path, 2)
+    monkeypatch.undo()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-00000001.json", "step-00000001.safetensors"]
+    found, damaged = checkpoint.newest(tmp_path)
+    assert found is not None
+    assert (found.scalars, damaged) == ({"number": 1}, [])
