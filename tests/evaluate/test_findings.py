@@ -116,7 +116,8 @@ def test_episode_sizes(ways: r.Sizes, shots: r.Sizes, said: str) -> None:
         (0.1234, "accuracy", "+12.3"),
         (-0.0004, "accuracy", "−0.04"),
         (0.00946, "accuracy", "+0.95"),
-        (-2.5, "mse", "−2.500"),
+        (-2.5, "mse", "−2.50"),
+        (123.4, "mse", "+123"),
         (math.nan, "mse", "–"),
     ],
 )

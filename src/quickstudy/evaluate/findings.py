@@ -312,4 +312,4 @@ def _better(r: Result) -> float:
 
 
 def _three(value: float) -> str:
-    return f"{value:.3f}" if 0.01 <= abs(value) < 100 or value == 0 else f"{value:.3g}"
+    return f"{value:#.3g}".rstrip(".")
