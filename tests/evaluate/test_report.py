@@ -278,7 +278,7 @@ def test_many_queries_are_cut_and_the_page_says_so(tmp_path: Path) -> None:
     long = dataclasses.replace(e, queries=e.queries * 4)
     page = Page(write_report(dataclasses.replace(record(), episodes=(long,)), tmp_path))
     assert len(page.all("img")) == 5 + 100
-    assert "160 of 160 right" in page.text
+    assert "160 of the 160 queries drawn are right" in page.text
     assert page.text.count("The first 20 of 32.") == 5
 
 

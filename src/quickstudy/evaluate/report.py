@@ -151,7 +151,7 @@ def _told(n: int, e: DrawnEpisode | DrawnPoints) -> str:
     if isinstance(e, DrawnPoints):
         return f"{n}. {len(e.support)} support points, {len(e.queries)} queries"
     right = sum(q.label == q.predicted for q in e.queries)
-    return f"{n}. {right} of {len(e.queries)} queries right: {_plain(', '.join(e.classes))}"
+    return f"{n}. {right} of {len(e.queries)} queries drawn are right: {_plain(', '.join(e.classes))}"
 
 
 def _facts(groups: dict[str, list[tuple[str, str]]]) -> list[str]:

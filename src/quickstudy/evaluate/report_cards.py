@@ -75,7 +75,8 @@ def episodes(drawn: Sequence[DrawnEpisode | DrawnPoints]) -> str:
     images = [e for e in drawn if isinstance(e, DrawnEpisode)]
     points = [e for e in drawn if isinstance(e, DrawnPoints)]
     parts = [_episode(n, e) for n, e in enumerate(images, 1)]
-    return "".join(parts) + cards([_fit(n, e) for n, e in enumerate(points, 1)])
+    first = element("p", "The protocol's first episodes, not chosen for how they came out.", "soft small lead-in")
+    return (first if drawn else "") + "".join(parts) + cards([_fit(n, e) for n, e in enumerate(points, 1)])
 
 
 def _learning(record: Record) -> list[str]:
@@ -154,7 +155,8 @@ def _episode(n: int, e: DrawnEpisode) -> str:
     blocks = f'<div class="classes">{"".join(_class(e, label, most) for label in range(len(e.classes)))}</div>'
     how = "✓ in a solid frame: right. ✗ in a dashed frame: wrong, with the letter predicted. Percent: how sure."
     inside = details("Support, queries and predictions", element("p", how, "soft small") + blocks, opened=n == 1)
-    return f'<div class="card episode">{element("h3", f"Episode {n}: {right} of {len(e.queries)} right")}{inside}</div>'
+    title = f"Episode {n}: {right} of the {len(e.queries)} queries drawn are right"
+    return f'<div class="card episode">{element("h3", title)}{inside}</div>'
 
 
 def _class(e: DrawnEpisode, label: int, most: int) -> str:
@@ -189,7 +191,7 @@ def _image(source: str, described: str) -> str:
     """An image inside the page; anything else a record might name is not loaded."""
     if not _IMAGE.fullmatch(source):
         return element("span", f"no image ({described})", "soft")
-    return f'<img src="{source}" alt="{text(described)}" width="52" height="52">'
+    return f'<img src="{source}" alt="{text(described)}" width="50" height="50">'
 
 
 def _scale(metric: Metric) -> float:

@@ -89,7 +89,9 @@ def _floors(record: Record) -> str:
         rows.append([Cell(v.floor.name), _score(v.floor), verdict, *_others(v.floor)])
     plot = intervals("floors", [r, *(v.floor for v in ranked)], own=0)
     note = "Floors are simple methods on the same episodes: what any result must beat."
-    return section("Against the floors", _beside(note, plot, table(caption, head, rows, own=0)))
+    if not ranked:
+        note = "No floor was measured, so nothing says how easy these episodes are."
+    return section("Against the floors" if ranked else "Result", _beside(note, plot, table(caption, head, rows, own=0)))
 
 
 def _competitors(comparison: Comparison) -> str:
