@@ -6,14 +6,19 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quickstudy.checks import check_method
     from quickstudy.core.episode import Episode, Examples
     from quickstudy.core.learner import MetaLearner, QueryScored, Tags
     from quickstudy.core.lift import over_tasks
     from quickstudy.core.predictions import Categorical, Gaussian, Mixture, Prediction
     from quickstudy.errors import QuickstudyError
+    from quickstudy.evaluate.protocol import Protocol
     from quickstudy.inner import SGD, Adam, LearnedRates, Momentum, unroll
     from quickstudy.methods.gradient.maml import MAML
     from quickstudy.methods.metric.protonet import ProtoNet
+    from quickstudy.train.loop import fit
+    from quickstudy.train.run import Run
+    from quickstudy.train.settings import Training
 
 __version__ = "0.1.0"
 
@@ -31,10 +36,15 @@ _HOMES = {
     "Momentum": "inner",
     "Prediction": "core.predictions",
     "ProtoNet": "methods.metric.protonet",
+    "Protocol": "evaluate.protocol",
     "QueryScored": "core.learner",
     "QuickstudyError": "errors",
+    "Run": "train.run",
     "SGD": "inner",
     "Tags": "core.learner",
+    "Training": "train.settings",
+    "check_method": "checks",
+    "fit": "train.loop",
     "over_tasks": "core.lift",
     "unroll": "inner",
 }
@@ -53,9 +63,14 @@ __all__ = [
     "Momentum",
     "Prediction",
     "ProtoNet",
+    "Protocol",
     "QueryScored",
     "QuickstudyError",
+    "Run",
     "Tags",
+    "Training",
+    "check_method",
+    "fit",
     "over_tasks",
     "unroll",
 ]

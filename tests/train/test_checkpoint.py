@@ -58,7 +58,7 @@ def test_all_damaged_is_an_error_and_none_is_not(tmp_path: Path) -> None:
     assert checkpoint.newest(tmp_path) == (None, [])
     save(tmp_path, 1)
     (tmp_path / "step-00000001.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="no checkpoint in .* can be read"):
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .* can be read"):
         checkpoint.newest(tmp_path)
 
 

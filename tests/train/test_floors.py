@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 
 import torch
-from train.runs import sine_run, weights
 
 from quickstudy import registry
 from quickstudy.train.floors import conventional_run, make_floors
 from quickstudy.train.settings import Training
+from train.runs import sine_run, weights
 
 
 def test_every_floor_is_made_and_trained_once(tmp_path: Path) -> None:

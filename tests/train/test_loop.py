@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
-from train.runs import SOURCE, sine_method, weights
 
 from quickstudy import Gaussian, QueryScored, over_tasks
 from quickstudy.core.episode import Examples
 from quickstudy.errors import TrainingError
 from quickstudy.train.loop import TrainState, fit
 from quickstudy.train.settings import Training
+from train.runs import SOURCE, sine_method, weights
 
 
 def test_a_step_is_what_the_optimizer_does_to_the_mean_meta_loss() -> None:

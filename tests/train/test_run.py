@@ -1,4 +1,4 @@
-"""Runs: settings there and back, killed at any moment and gone on with, and folders that are not what they should be."""
+"""Runs: settings there and back, killed at any moment and gone on with, and folders that hold none."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from train.runs import sine_run, weights
 
 from quickstudy.errors import CheckpointError, SettingsError
 from quickstudy.train.loop import TrainState, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
+from train.runs import sine_run, weights
 
 
 def train(run: Run, state: TrainState, until: int = 10**9) -> None:
@@ -109,7 +109,7 @@ def test_pool_methods_train_on_flat_batches() -> None:
 
 def test_a_folder_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     Run.create(tmp_path, sine_run())
-    with pytest.raises(SettingsError, match="holds a run already.*--resume"):
+    with pytest.raises(SettingsError, match=r"holds a run already.*--resume"):
         Run.create(tmp_path, sine_run())
 
 
@@ -122,7 +122,7 @@ def test_folders_that_hold_no_run(tmp_path: Path) -> None:
     path = tmp_path / "run" / "run.yaml"
     notes = yaml.safe_load(path.read_text())
     path.write_text(yaml.safe_dump(notes | {"format": 99}))
-    with pytest.raises(CheckpointError, match="format 99.*reads format 1"):
+    with pytest.raises(CheckpointError, match=r"format 99.*reads format 1"):
         Run.open(tmp_path / "run")
     path.write_text("settings: [")
     with pytest.raises(CheckpointError, match=r"run.yaml cannot be read"):

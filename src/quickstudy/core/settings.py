@@ -79,6 +79,13 @@ def settings(cls: type[T]) -> type[T]:
     return typing.cast(type[T], made)
 
 
+class _SettingsOf:
+    """The attribute `Settings` of a configurable class, derived when first asked for."""
+
+    def __get__(self, instance: Any, owner: type[Any]) -> Any:
+        return settings_of(owner)
+
+
 class Configurable:
     """A class whose keyword-only `__init__` arguments are its settings, checked whenever one is made.
 
@@ -86,7 +93,7 @@ class Configurable:
     or `__init__` docstring); `self.settings` is the instance that this object was made with.
     """
 
-    Settings: typing.ClassVar[type]
+    Settings = _SettingsOf()
     settings: Any
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -103,18 +110,26 @@ class Configurable:
                 plain(self, *args, **values)
                 return
             structure = {k: v for k, v in values.items() if k in signature.parameters and k not in names}
-            chosen = settings_of(typing.cast(Any, cls))(**{k: v for k, v in values.items() if k not in structure})
+            chosen = settings_of(cls)(**{k: v for k, v in values.items() if k not in structure})
             plain(self, *args, **structure, **{name: getattr(chosen, name) for name in names})
             self.settings = chosen
 
         cls.__init__ = checked  # type: ignore[method-assign]
 
 
-@functools.lru_cache(maxsize=None)  # noqa: UP033 (mypy cannot type functools.cache on a type)
-def settings_of(cls: Any) -> Any:
+def settings_of(cls: type[Any]) -> Any:
     """The settings dataclass of a registered class: itself, or what its keyword-only arguments make."""
     if dataclasses.is_dataclass(cls):
         return cls
+    if cls not in _DERIVED:
+        _DERIVED[cls] = _derive(cls)
+    return _DERIVED[cls]
+
+
+_DERIVED: dict[type[Any], Any] = {}
+
+
+def _derive(cls: type[Any]) -> Any:
     init: Callable[..., None] = inspect.unwrap(cls.__init__)
     hints = typing.get_type_hints(init, include_extras=True)
     help_of = _documented_arguments(f"{cls.__doc__ or ''}\n{init.__doc__ or ''}")
@@ -198,7 +213,7 @@ def make(cls: type[Any], chosen: Any, **structure: Any) -> Any:
 
     >>> from quickstudy.core.settings import make
     >>> from quickstudy.nets import MLP
-    >>> make(MLP, MLP.Settings(hidden=(8,)), item=(1,), outputs=5).features
+    >>> make(MLP, MLP.Settings(hidden=[8]), item=(1,), outputs=5).features
     8
     """
     wanted = inspect.signature(inspect.unwrap(cls.__init__)).parameters

@@ -68,7 +68,7 @@ def evaluate(
     method: MetaLearner,
     protocol: Protocol | TaskSource,
     *,
-    name: str,
+    name: str | None = None,
     episodes: int | None = None,
     steps: int | None = None,
     batch: int = BATCH,
@@ -89,7 +89,7 @@ def evaluate(
         chunk=chunk,
         progress=progress,
     )
-    return result(said, name)
+    return result(said, name or type(method).__name__)
 
 
 def result(answers: Answers, name: str) -> Result:

@@ -11,7 +11,7 @@ from quickstudy import registry
 from quickstudy.core import chance
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import load, owner_of
-from quickstudy.train.loop import Step, TrainState, fit, load_weights, weights_of
+from quickstudy.train.loop import Step, fit, load_weights, weights_of
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 from quickstudy.train.settings import Training
 
