@@ -80,10 +80,10 @@ class Folder(FewShotTasks):
         else:
             splits = _deal(class_folders(self.path), self.val_fraction, self.test_fraction, self.path)
         return tuple(
-            _File(split, name, path, path.stat().st_size, path.stat().st_mtime_ns)
+            _File(split, name, path, stat.st_size, stat.st_mtime_ns)
             for split, classes in splits.items()
             for name, paths in classes.items()
-            for path in paths
+            for path, stat in ((path, path.stat()) for path in paths)
         )
 
     def _check_counts(self, files: tuple[_File, ...]) -> None:

@@ -76,6 +76,10 @@ class Glyphs(FewShotTasks):
 
     Splits share no script, and no character whose plain shape is also that of one met earlier, so test alphabets are
     unseen. Drawings are 28 by 28, ink bright, 20 a character.
+
+    >>> from quickstudy.tasks.glyphs import Glyphs
+    >>> Glyphs(ways=5, shots=1).source("test").batch([0, 1]).support.x.shape
+    torch.Size([2, 5, 1, 28, 28])
     """
 
     def pools(self) -> Splits:
