@@ -1,0 +1,116 @@
+"""The commands, and what happens between a command line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from cyclopts import App, CycloptsError, UnusedCliTokensError
+
+import quickstudy
+from quickstudy.cli import adapt, check, compare, demo, evaluate, listing, report, screen, threads, train
+from quickstudy.errors import QuickstudyError
+
+__all__ = ["main", "make_app"]
+
+OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+_FIRST = """\
+First steps:
+  quickstudy demo                     train, evaluate, report: a few minutes
+  quickstudy list                     methods, tasks, nets and step rules
+  quickstudy train protonet --help    the settings of a method
+  quickstudy train protonet           a run of your own
+Each command explains itself with --help.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: The words after `quickstudy`; None takes those of this process.
+
+    Returns:
+        0 when all went well; 1 for an error in what was asked (its message is on standard error); 2 for a command line
+        that cannot be understood; 130 when interrupted.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except CycloptsError as error:
+        _or_traceback(error)
+        screen.error(_usage(error, words), title="Usage")
+        return USAGE
+    except (QuickstudyError, OSError) as error:
+        if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return OK
+        _or_traceback(error)
+        screen.error(str(error))
+        return FAILED
+    except KeyboardInterrupt as error:
+        screen.warn(str(error) or "Interrupted; nothing was left half-written.")
+        return INTERRUPTED
+
+
+def make_app(argv: Sequence[str]) -> App:
+    """The command line as cyclopts knows it. `train` has the flags of the method, tasks and net that `argv` chooses."""
+    app = App(
+        name="quickstudy",
+        help="Meta-learning: train across many small tasks, then learn a new one from a handful of examples.",
+        help_epilogue=_FIRST,
+        help_format="plaintext",
+        version=quickstudy.__version__,
+        result_action="return_value",
+        suppress_keyboard_interrupt=False,
+    )
+    commands: dict[str, tuple[Callable[..., int], str]] = {
+        "demo": (demo.demo, demo.EXAMPLES),
+        "train": (train.command(argv[1:] if argv[:1] == ["train"] else ()), train.EXAMPLES),
+        "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
+        "compare": (compare.compare, compare.EXAMPLES),
+        "adapt": (adapt.adapt, adapt.EXAMPLES),
+        "report": (report.report, report.EXAMPLES),
+        "list": (listing.list_, listing.EXAMPLES),
+        "check": (check.check, check.EXAMPLES),
+    }
+    for order, (name, (command, examples)) in enumerate(commands.items()):
+        app.command(command, name=name, help_epilogue=examples, sort_key=order)
+    return app
+
+
+def _run(words: list[str]) -> int:
+    if words[:1] not in ([], ["-h"], ["--help"], ["--version"]):
+        threads.settle(words, recorded=train.recorded_threads(words))
+    if os.getcwd() not in sys.path:  # so that package.module:Class finds what stands here
+        sys.path.append(os.getcwd())
+    code = make_app(words)(plain_names(words), exit_on_error=False, print_error=False)
+    return code if isinstance(code, int) else OK
+
+
+def plain_names(words: Sequence[str]) -> list[str]:
+    """The command line with `_` in the names of flags as `-`: both are understood."""
+    said = []
+    for word in words:
+        name, sign, value = word.partition("=")
+        said.append(name.replace("_", "-") + sign + value if word.startswith("--") else word)
+    return said
+
+
+def _usage(error: CycloptsError, words: Sequence[str]) -> str:
+    error.verbose = False
+    text = str(error)
+    if isinstance(error, UnusedCliTokensError):
+        text = (
+            f"Nothing takes {' '.join(error.unused_tokens or [])!r}: it is one word too many, or its flag is missing."
+        )
+    command = words[0] if words and words[0].isalpha() and not text.startswith("Unknown command") else ""
+    return f"{text}\nSee `{' '.join(part for part in ('quickstudy', command, '--help') if part)}`."
+
+
+def _or_traceback(error: Exception) -> None:
+    """QUICKSTUDY_DEBUG=1 is for those who look for the cause in the code."""
+    if os.environ.get("QUICKSTUDY_DEBUG", "0") not in ("", "0"):
+        raise error

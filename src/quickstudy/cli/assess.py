@@ -1,0 +1,155 @@
+"""Everything that is measured of a trained run: its result, floors, curves, calibration, a few episodes to look at."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from typing import Any
+
+from quickstudy import registry
+from quickstudy.cli import screen
+from quickstudy.core import chance
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.settings import dump, owner_of
+from quickstudy.errors import SettingsError
+from quickstudy.evaluate import (
+    Protocol,
+    answer,
+    calibration,
+    draw_episodes,
+    evaluate_floors,
+    result,
+    shots_curve,
+    steps_curve,
+)
+from quickstudy.evaluate.record import Curves, Learned, Machine, Record, Result, RunInfo, Validated
+from quickstudy.nets import normalisation
+from quickstudy.train.floors import CONVENTIONAL, make_floors
+from quickstudy.train.loop import Step, device_of
+from quickstudy.train.run import Run
+
+__all__ = ["Options", "assess", "run_info"]
+
+CURVE_EPISODES = 300
+"""Episodes for each point of a curve, at most: enough for its shape, at a fraction of the cost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """How thorough an assessment is."""
+
+    floors: bool = True
+    """Whether the floors are trained and measured beside the run."""
+    minutes: float | None = None
+    """Most minutes for the floors' conventional training; None lets it take its 1,000 steps."""
+    curves: bool = True
+    """Whether curves over inner steps and shots are measured."""
+    quiet: bool = False
+
+
+def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record:
+    """Evaluate a trained run, with what its report shows.
+
+    Raises:
+        CheckpointError: nothing was trained, or it cannot be read.
+        SettingsError: the method was trained for tasks of another shape.
+        TaskError: the split has too few classes or examples for the protocol.
+    """
+    method, scalars = run.method()
+    _refuse_other_shapes(run, method, protocol)
+    device = device_of(run.settings.training)
+    name = run.folder.resolve().name
+    with screen.progress(f"Evaluating {name}", protocol.episodes, quiet=options.quiet) as ticker:
+        answers = answer(method, protocol, device=device, progress=lambda done, total: ticker.at(done))
+    found = result(answers, name)
+    return Record(
+        run=run_info(run, method, scalars),
+        protocol=protocol.info(),
+        machine=Machine.here(device),
+        result=found,
+        floors=_floors(run, protocol, options) if options.floors else (),
+        curves=_curves(method, protocol, options) if options.curves else Curves(),
+        calibration=calibration(answers),
+        learning=tuple(_learning(run)),
+        episodes=draw_episodes(method, protocol),
+    )
+
+
+def run_info(run: Run, method: MetaLearner, scalars: dict[str, Any]) -> RunInfo:
+    """What was trained, and how, as records keep it."""
+    settings = run.settings
+    policy = normalisation(method)
+    chosen = dump(settings.method)
+    return RunInfo(
+        name=run.folder.resolve().name,
+        method=registry.name_of(owner_of(settings.method)),
+        method_settings={name: value for name, value in chosen.items() if name != "name"},
+        net=dump(settings.net) if settings.net is not None else {},
+        normalisation=policy,
+        transductive="transductive" in policy,
+        tasks=dump(dataclasses.replace(settings.tasks, **settings.train)),
+        training={name: dump(value) for name, value in vars(settings.training).items()},
+        steps=scalars["number"],
+        seconds=scalars["seconds"],
+        seed=settings.training.seed,
+        parameters=sum(weight.numel() for weight in method.parameters()),
+    )
+
+
+def _refuse_other_shapes(run: Run, method: MetaLearner, protocol: Protocol) -> None:
+    own, asked = run.settings.tasks.source("train"), protocol.source()
+    kind = type(method).__name__
+    if (own.item, own.likelihood) != (asked.item, asked.likelihood):
+        raise SettingsError(
+            f"{run.folder} learns {own.likelihood} tasks on items of shape {own.item}; these are {asked.likelihood} on "
+            f"{asked.item}. Evaluate it on tasks of its own shape."
+        )
+    if not method.tags.any_ways and own.outputs != asked.outputs:
+        raise SettingsError(
+            f"{run.folder} was trained for tasks of {own.outputs} classes and {kind} takes no other number; got "
+            f"{asked.outputs}. Evaluate it with --ways {own.outputs}, or train with --tasks.ways {asked.outputs}."
+        )
+
+
+def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...]:
+    """What the run must beat: trained once into a folder of the run, then evaluated on the same episodes."""
+    training = dataclasses.replace(CONVENTIONAL, minutes=options.minutes, seed=run.settings.training.seed)
+    digest = chance.fingerprint(dump(run.settings.tasks), dump(run.settings.net), dump(training))
+    regression = protocol.source().likelihood == "gaussian"
+    with screen.progress("Training the floors", 1.0, quiet=options.quiet) as ticker:
+
+        def at(step: Step) -> None:
+            ticker.at(step.state.done(step.number), f"loss {step.loss:.3f}")
+
+        ready = list(make_floors(run.settings, run.folder / "floors" / digest, training, at))
+    methods = [(name, method) for name, method in ready if method.tags.regression or not regression]
+    with screen.progress("Evaluating the floors", len(methods), quiet=options.quiet) as ticker:
+        order = {name: place for place, (name, _) in enumerate(methods)}
+        return evaluate_floors(
+            methods,
+            protocol,
+            device=device_of(run.settings.training),
+            progress=lambda name, done, total: ticker.at(order[name] + done / total, name),
+        )
+
+
+def _curves(method: MetaLearner, protocol: Protocol, options: Options) -> Curves:
+    fewer = dataclasses.replace(protocol, episodes=min(CURVE_EPISODES, protocol.episodes))
+    with screen.progress("Curves", 2.0, quiet=options.quiet) as ticker:
+        steps = steps_curve(method, fewer, progress=lambda done, total: ticker.at(done / total, "inner steps"))
+        shots = shots_curve(method, fewer, progress=lambda done, total: ticker.at(1 + done / total, "shots"))
+    return Curves(steps, shots)
+
+
+def _learning(run: Run) -> Iterator[Learned | Validated]:
+    for record in run.history():
+        if "validation" in record:
+            found = {name: _number(record["validation"][name]) for name in ("mean", "low", "high")}
+            yield Validated(record["step"], found["mean"], found["low"], found["high"])
+        else:
+            yield Learned(record["step"], _number(record["loss"]), record["seconds"])
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value

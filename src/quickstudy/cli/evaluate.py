@@ -1,0 +1,122 @@
+"""`quickstudy evaluate`: an honest result for a trained run, beside the floors it must beat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from quickstudy.cli import screen
+from quickstudy.cli.report import written
+
+if TYPE_CHECKING:
+    from quickstudy.evaluate import Protocol
+    from quickstudy.evaluate.record import Record
+    from quickstudy.train.run import Run
+
+__all__ = ["EXAMPLES", "evaluate", "protocol_of", "show"]
+
+EXAMPLES = """\
+The episodes are those of the run's own tasks unless you ask for others. Equal
+settings ask the same episodes on every machine, so results can be compared.
+
+Examples:
+  quickstudy evaluate runs/demo
+  quickstudy evaluate runs/demo --ways 20 --shots 5 --episodes 600
+  quickstudy evaluate runs/demo --split val --no-floors
+"""
+
+Switch = Annotated[bool, Parameter(negative="")]
+
+
+def evaluate(
+    run: Path,
+    /,
+    *,
+    episodes: int = 1000,
+    ways: int | None = None,
+    shots: int | None = None,
+    queries: int | None = None,
+    split: Literal["test", "val", "train"] = "test",
+    seed: int = 0,
+    floors: bool = True,
+    minutes_for_floors: float | None = None,
+    curves: bool = True,
+    json: Switch = False,
+    quiet: Switch = False,
+    threads: int | None = None,
+) -> int:
+    """Evaluate a trained run on tasks it has never seen, and write its report.
+
+    The result is the mean over episodes with its 95% interval; beside it stand the floors: what conventional training
+    and no training at all reach on the same episodes. evaluation.json and the report are written into the run's folder.
+
+    Args:
+        run: The run's folder.
+        episodes: How many test episodes.
+        ways: Classes of a task.
+        shots: Support examples of a class.
+        queries: Query examples of a class.
+        split: Which split; use val while you still choose between settings.
+        seed: Another seed asks other episodes of the same kind.
+        floors: Train and measure what every result must beat.
+        minutes_for_floors: Most minutes for training the floors' net; by default it takes 1,000 steps.
+        curves: Measure curves over inner steps and shots.
+        json: Print JSON, and nothing else, on standard output.
+        quiet: Show no progress.
+        threads: Threads for torch; by default as many as there are idle processors.
+    """
+    from quickstudy.cli.assess import Options, assess
+    from quickstudy.evaluate.report import write_report
+    from quickstudy.train.run import Run
+
+    opened = Run.open(run)
+    sizes = {"ways": ways, "shots": shots, "queries": queries}
+    protocol = protocol_of(opened, split=split, episodes=episodes, seed=seed, **sizes)
+    options = Options(floors=floors, minutes=minutes_for_floors, curves=curves, quiet=quiet)
+    record = assess(opened, protocol, options)
+    record.save(run / "evaluation.json")
+    write_report(record, run)
+    if json:
+        screen.json_out(record.to_json())
+    else:
+        show(record)
+        written(run)
+    return 0
+
+
+def protocol_of(run: Run, **asked: Any) -> Protocol:
+    """What is asked of a run: its own tasks, where nothing else is said."""
+    from quickstudy.evaluate import Protocol
+
+    return Protocol(tasks=run.settings.tasks, **asked)
+
+
+def show(record: Record) -> None:
+    """The result and the floors, as a table and a verdict."""
+    from quickstudy.evaluate import findings
+
+    metric = record.result.metric
+    rows = [_row(record.result, "")]
+    rows += [_row(verdict.floor, findings.difference(verdict.lead, metric)) for verdict in findings.verdicts(record)]
+    headings = ["", "Accuracy" if metric == "accuracy" else "MSE", "95% over episodes", "over classes", "Lead"]
+    screen.table(headings, rows, title=findings.test_episodes(record.protocol), right=[1])
+    screen.say(f"\n{findings.headline(record)}", style="bold")
+    if near := findings.best_floor(record):
+        screen.say(near)
+    if record.run.transductive:
+        screen.say(findings.TRANSDUCTIVE, style="yellow")
+
+
+def _row(result: Any, lead: str) -> list[str]:
+    from quickstudy.evaluate import findings
+
+    metric = result.metric
+    return [
+        result.name,
+        findings.score(result.mean, metric),
+        findings.span(result.low, result.high, metric),
+        findings.span(result.class_low, result.class_high, metric),
+        lead,
+    ]

@@ -1,0 +1,121 @@
+"""What a person sees: boxes for errors, tables, and progress that keeps quiet when nobody watches."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.panel import Panel
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+__all__ = ["Ticker", "error", "json_out", "note", "out", "progress", "say", "table", "warn"]
+
+EVERY = 30.0  # seconds between plain progress lines where there is no terminal
+
+
+def out() -> Console:
+    """Standard output: results. Made anew each time, because tests and pipes replace the stream."""
+    return Console(highlight=False)
+
+
+def note() -> Console:
+    """Standard error: progress, warnings and errors."""
+    return Console(stderr=True, highlight=False)
+
+
+def say(text: str, *, style: str = "") -> None:
+    """One plain line (or several) of results, never wrapped or coloured by chance."""
+    out().print(Text(text, style), soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """One line that a person should read, on standard error."""
+    note().print(Text(text, "yellow"), soft_wrap=True)
+
+
+def error(text: str, *, title: str = "Error") -> None:
+    """A message alone: in a box on a terminal, as plain lines elsewhere."""
+    console = note()
+    if console.is_terminal:
+        console.print(Panel(Text(text, "default"), title=title, title_align="left", border_style="red"))
+    else:
+        console.print(Text(f"{title.lower()}: {text}"), soft_wrap=True)
+
+
+def json_out(value: Any) -> None:
+    """Nothing but JSON on standard output."""
+    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def table(
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    title: str = "",
+    headed: bool = True,
+    right: Sequence[int] = (),
+) -> None:
+    """A table on standard output; the columns numbered in `right` are aligned to the right."""
+    made = Table(title=title or None, show_header=headed, header_style="bold", box=None, pad_edge=False)
+    made.title_justify, made.title_style = "left", "bold"
+    for place, heading in enumerate(headings):
+        made.add_column(Text(heading), justify="right" if place in right else "left", overflow="fold")
+    for row in rows:
+        made.add_row(*(Text(cell) for cell in row))
+    out().print(made)
+
+
+class _Detail(ProgressColumn):
+    """What the work itself has to say, in the task's `detail` field."""
+
+    def render(self, task: Task) -> Text:
+        return Text(str(task.fields.get("detail", "")))
+
+
+class Ticker:
+    """Progress of one piece of work: a bar on a terminal, a line now and then elsewhere."""
+
+    def __init__(self, what: str, total: float | None, bar: Progress | None, every: float = EVERY) -> None:
+        self._what, self._total, self._bar, self._every = what, total, bar, every
+        self._task = bar.add_task(what, total=total, detail="") if bar else None
+        self._spoke = self._began = time.monotonic()
+
+    def at(self, done: float, detail: str = "") -> None:
+        """Say that `done` of the total is done."""
+        if self._bar is not None and self._task is not None:
+            self._bar.update(self._task, completed=done, detail=detail)
+        elif time.monotonic() - self._spoke >= self._every:
+            self._spoke = time.monotonic()
+            share = f"{done:g} of {self._total:g}" if self._total else f"{done:g}"
+            note().print(Text(f"{self._what}: {share}  {detail}".rstrip()), soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays, above the bar."""
+        console = self._bar.console if self._bar is not None else note()
+        console.print(Text(text), soft_wrap=True)
+
+
+@contextmanager
+def progress(what: str, total: float | None, *, quiet: bool = False) -> Iterator[Ticker]:
+    """A `Ticker` on standard error for the length of a `with` block."""
+    console = note()
+    if quiet or not console.is_terminal:
+        yield Ticker(what, total, None, every=float("inf") if quiet else EVERY)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=16),
+        TextColumn("{task.percentage:>3.0f}%"),
+        _Detail(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, refresh_per_second=4) as bar:
+        yield Ticker(what, total, bar)

@@ -1,0 +1,275 @@
+"""Carrying out a training run: validation, checkpoints, signals and progress around `fit`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import yaml
+
+from quickstudy import registry
+from quickstudy.cli import recipe, screen
+from quickstudy.cli.flags import overlay
+from quickstudy.core.predictions import Metric
+from quickstudy.core.settings import load, owner_of
+from quickstudy.errors import CheckpointError, SettingsError, TrainingError
+from quickstudy.evaluate import Protocol, evaluate, findings
+from quickstudy.train import checkpoint
+from quickstudy.train.loop import Step, TrainState, fit
+from quickstudy.train.run import Run, RunSettings, build_method, training_source
+
+__all__ = ["OWN", "Session", "free_folder", "resume", "start", "with_net"]
+
+OWN = "session.yaml"
+"""What is kept beside a run so that it resumes as it was started: its threads, and what is looked after."""
+
+SAVE_SECONDS = 60.0
+LOGGED = 2000
+"""At most about this many steps of a run are written to train.jsonl."""
+
+
+def start(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, next_step: bool = True) -> int:
+    """Train a new run.
+
+    Args:
+        given: Nested settings, from the command line and a file.
+        out: Its folder; None names one after the method and the tasks.
+        quiet: Show no progress.
+        next_step: Say what to do with a trained run.
+
+    Returns:
+        The exit code.
+    """
+    asked = recipe.checked(given)
+    settings = with_net(asked.run)
+    session = Session(Run.create(out or free_folder(settings), settings), asked.watch, quiet=quiet, next_step=next_step)
+    return session.carry_out(TrainState(build_method(settings), settings.training))
+
+
+def resume(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, next_step: bool = True) -> int:
+    """Go on with a run.
+
+    Args:
+        given: Settings from the command line and a file; those of the run itself must be as they were.
+        out: Its folder.
+        quiet: Show no progress.
+        next_step: Say what to do with a trained run.
+
+    Returns:
+        The exit code.
+    """
+    if out is None:
+        found = sorted(str(path.parent) for path in Path("runs").glob("*/run.yaml"))
+        mend = f"such as --out {found[-1]}" if found else "but there is none in runs/"
+        raise SettingsError(f"--resume needs the folder of the run in --out, {mend}.")
+    run = Run.open(out)
+    plain = run.settings.plain()
+    recorded = {name: plain[name] for name in (*recipe.SECTIONS, "train")} | plain["training"] | _own(out)
+    asked = recipe.checked(overlay(recorded, given))
+    if asked.run != run.settings:
+        raise SettingsError(
+            f"{out} was started with other settings: {'; '.join(_differences(run.settings, asked.run))}. A run keeps "
+            "its settings: leave them out to resume it, or start another run in another --out."
+        )
+    state, damaged = run.resume()
+    for message in damaged:
+        screen.warn(f"{message} Going on from step {state.number}.")
+    return Session(run, asked.watch, quiet=quiet, next_step=next_step).carry_out(state)
+
+
+def with_net(settings: RunSettings) -> RunSettings:
+    """The settings with their net made explicit: conv4 for images, mlp for vectors."""
+    if settings.net is not None:
+        return settings
+    images = len(settings.tasks.source("train").item) == 3
+    return dataclasses.replace(settings, net=load("net", "conv4" if images else "mlp"))
+
+
+def free_folder(settings: RunSettings, base: Path = Path("runs")) -> Path:
+    """The first of runs/METHOD-TASKS-1, -2, ... that does not exist."""
+    names = [registry.name_of(owner_of(part)).rpartition(":")[2].lower() for part in (settings.method, settings.tasks)]
+    number = 1
+    while (folder := base / f"{names[0]}-{names[1]}-{number}").exists():
+        number += 1
+    return folder
+
+
+class Session:
+    """One sitting of a run, from its start or a checkpoint to its end or an interruption.
+
+    Args:
+        run: The run.
+        watch: What is looked after.
+        quiet: Show no progress.
+        next_step: Say what to do with a trained run.
+    """
+
+    def __init__(self, run: Run, watch: recipe.Watch, *, quiet: bool = False, next_step: bool = True) -> None:
+        self.run, self.watch, self.quiet = run, watch, quiet
+        self.next = f"\nNext: quickstudy evaluate {run.folder}" if next_step else ""
+        self.log_every = max(1, run.settings.training.steps // LOGGED)
+        self.protocol = Protocol(tasks=run.settings.tasks, split="val", episodes=watch.validation_episodes)
+        self.metric: Metric = "accuracy" if self.protocol.source().likelihood == "categorical" else "mse"
+        self.said = ""
+        self.saved_at = time.monotonic()
+        self.began: tuple[int, float] = (0, 0.0)
+
+    def carry_out(self, state: TrainState) -> int:
+        """Train to the end and say what comes next.
+
+        Returns:
+            0, or 130 when interrupted; the state is then saved.
+        """
+        folder = self.run.folder
+        _keep_own(folder, self.watch)
+        if self._over(state):
+            screen.say(f"{folder} is trained to its end, {state.number} steps.{self.next}")
+            return 0
+        self._greet(state)
+        with _interruptible() as interrupted:
+            self._loop(state, interrupted)
+            if interrupted() and not self._over(state):
+                again = f"quickstudy train --resume --out {folder}"
+                screen.warn(f"Interrupted after step {state.number}, which is saved. Go on with:\n  {again}")
+                return 130
+        self._farewell(state)
+        return 0
+
+    def _loop(self, state: TrainState, interrupted: Callable[[], bool]) -> None:
+        self.began = (state.number, state.seconds)
+        source = training_source(self.run.settings)
+        with screen.progress("Training", 1.0, quiet=self.quiet) as ticker:
+            try:
+                for step in fit(state.method, source, state=state):
+                    self._note(step, ticker)
+                    if self.watch.validate_every and step.number % self.watch.validate_every == 0:
+                        self._validate(state)
+                    elif self._due(state):
+                        self._save(state)
+                    if interrupted() or self._out_of_patience():
+                        break
+            except TrainingError:
+                self._save(state)  # its weights are still those of the step before
+                raise
+        self._save(state)
+
+    def _note(self, step: Step, ticker: screen.Ticker) -> None:
+        if step.number % self.log_every == 0 or step.number == 1:
+            numbers = {"loss": step.loss, "grad_norm": step.grad_norm, "rate": step.rate}
+            self.run.log({"step": step.number, **numbers, "seconds": round(step.seconds, 3)})
+        number, seconds = self.began
+        speed = (step.number - number) * step.tasks / max(step.seconds - seconds, 1e-9)
+        detail = f"step {step.number}  loss {step.loss:.3f}  {self.said}{speed:.3g} tasks/s"
+        ticker.at(step.state.done(step.number), detail)
+
+    def _validate(self, state: TrainState) -> None:
+        """Evaluate on validation tasks, and keep the weights if none were better."""
+        self._save(state)  # so that no validation is recorded of a step that is not saved
+        found = evaluate(state.method, self.protocol, name="validation")
+        before = self._validations()
+        self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
+        if not before or self._gain(found.mean) > max(map(self._gain, before)):
+            self.run.save_best(state, found.mean)
+        self.said = f"validation {findings.score(found.mean, self.metric)}  "
+
+    def _validations(self) -> list[float]:
+        return [record["validation"]["mean"] for record in self.run.history() if "validation" in record]
+
+    def _gain(self, mean: float) -> float:
+        """The same figure, where more is better."""
+        return mean if self.metric == "accuracy" else -mean
+
+    def _out_of_patience(self) -> bool:
+        means = [self._gain(mean) for mean in self._validations()] if self.watch.patience else []
+        return bool(means) and len(means) - 1 - means.index(max(means)) >= self.watch.patience
+
+    def _over(self, state: TrainState) -> bool:
+        return state.over or self._out_of_patience()
+
+    def _due(self, state: TrainState) -> bool:
+        return state.number % self.watch.save_every == 0 or time.monotonic() - self.saved_at >= SAVE_SECONDS
+
+    def _save(self, state: TrainState) -> None:
+        self.run.save(state)
+        self.saved_at = time.monotonic()
+
+    def _greet(self, state: TrainState) -> None:
+        settings = self.run.settings
+        method, tasks, net = (registry.name_of(owner_of(p)) for p in (settings.method, settings.tasks, settings.net))
+        numbers = sum(weight.numel() for weight in state.method.parameters())
+        verb = f"Going on from step {state.number} of" if state.number else "Training"
+        screen.say(f"{verb} {method} on {tasks}: {net}, {numbers:,} weights. Folder: {self.run.folder}")
+
+    def _farewell(self, state: TrainState) -> None:
+        means = self._validations()
+        text = f"Trained {state.number} steps in {findings.duration(state.seconds)}"
+        if self._out_of_patience():
+            text += f", stopped after {self.watch.patience} validations without a better one"
+        if means:
+            best = max(means, key=self._gain)
+            steps = [
+                record["step"] for record in self.run.history() if record.get("validation", {}).get("mean") == best
+            ]
+            text += f"; best validation {findings.score(best, self.metric)} at step {steps[0]}"
+        screen.say(f"{text}.{self.next}")
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Within it, the first Ctrl-C or SIGTERM is a wish that the loop grants after its step; a second Ctrl-C ends it."""
+    asked: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        asked.append(number)
+        if len(asked) > 1:
+            raise KeyboardInterrupt("Interrupted at once; the last checkpoint is kept.")
+        screen.warn("Finishing this step, then saving. Press Ctrl-C again to stop at once.")
+
+    if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
+        yield lambda: False
+        return
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _keep_own(folder: Path, watch: recipe.Watch) -> None:
+    threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0)
+    kept = {"threads": threads or None, "watch": dataclasses.asdict(watch)}
+    checkpoint.write_file(folder / OWN, yaml.safe_dump(kept, sort_keys=False).encode())
+
+
+def _own(folder: Path) -> dict[str, Any]:
+    """What a run is looked after by, as it was started; nothing where the run was made otherwise."""
+    path = folder / OWN
+    if not path.exists():
+        return {}
+    try:
+        watch = yaml.safe_load(path.read_text(encoding="utf-8"))["watch"]
+        return dict(watch)
+    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}. Remove it to resume with the defaults.") from error
+
+
+def _differences(old: RunSettings, new: RunSettings) -> list[str]:
+    """What a person asks to be otherwise, a phrase each."""
+    before, after = old.plain(), new.plain()
+    found = []
+    for part, value in before.items():
+        if value != after[part] and isinstance(value, dict) and isinstance(after[part], dict):
+            names = [name for name in {**value, **after[part]} if value.get(name) != after[part].get(name)]
+            found += [f"{part}.{name} was {value.get(name)!r}, not {after[part].get(name)!r}" for name in names]
+        elif value != after[part]:
+            found.append(f"{part} was {value!r}, not {after[part]!r}")
+    return found
