@@ -52,6 +52,15 @@ class Tape:
                 "measured by another net, or by another path through this one."
             ) from None
 
+    def check_all_taken(self) -> None:
+        """Raise `MethodError` if statistics were given that no layer took."""
+        left = 0 if self._given is None else len(list(self._given))
+        if left:
+            raise MethodError(
+                f"a net left {left} of the statistics that it was given untaken: the statistics given to `apply` were "
+                "measured by another net, or by another path through this one."
+            )
+
 
 _tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
 
@@ -86,8 +95,12 @@ def apply(
         x: One task's inputs.
         mask: Which inputs count when statistics are measured; None means all. Not used when they are given.
         statistics: What an earlier `apply` returned, to normalise with; None measures them on `x`.
+
+    Raises:
+        MethodError: the statistics given are not as many as the net's normalising layers.
     """
     tape = Tape(mask, statistics)
     with _recording(tape):
         out = net(x) if params is None else functional_call(net, dict(params), (x,))
+    tape.check_all_taken()
     return out, tuple(tape.measured) if statistics is None else statistics

@@ -106,11 +106,11 @@ class Configurable:
 
         @functools.wraps(plain)
         def checked(self: Any, *args: Any, **values: Any) -> None:
-            if type(self) is not cls:  # called by a subclass's own __init__, whose settings these are not
+            if type(self).__init__ is not checked:  # called by a subclass's own, whose settings these are not
                 plain(self, *args, **values)
                 return
             structure = {k: v for k, v in values.items() if k in signature.parameters and k not in names}
-            chosen = settings_of(cls)(**{k: v for k, v in values.items() if k not in structure})
+            chosen = settings_of(type(self))(**{k: v for k, v in values.items() if k not in structure})
             plain(self, *args, **structure, **{name: getattr(chosen, name) for name in names})
             self.settings = chosen
 
