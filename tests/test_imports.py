@@ -59,7 +59,7 @@ EDGES = [(here, there, line) for here, path in MODULES.items() for there, line i
 
 def area(module: str) -> str:
     """The part of the package that a module belongs to; "" for the root, which names everything for its users."""
-    return (module.split(".") + [""])[1]
+    return ([*module.split("."), ""])[1]
 
 
 def test_every_part_has_its_row():

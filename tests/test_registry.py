@@ -3,6 +3,7 @@
 import inspect
 
 import pytest
+
 from quickstudy import MetaLearner, registry
 from quickstudy.core.settings import Setting, dump, load, make, settings_of
 from quickstudy.errors import SettingsError
@@ -62,7 +63,7 @@ def test_methods_answer_three_questions(name):
 
 
 def test_a_typo_gets_a_suggestion():
-    with pytest.raises(SettingsError, match="no method named 'mamml'; did you mean 'maml'.*Known: maml"):
+    with pytest.raises(SettingsError, match=r"no method named 'mamml'; did you mean 'maml'.*Known: maml"):
         registry.get("method", "mamml")
     with pytest.raises(SettingsError, match=r"no net named 'zzz'\. Known: conv4"):
         registry.get("net", "zzz")
@@ -72,7 +73,7 @@ def test_an_address_stands_for_a_class():
     from quickstudy.nets import MLP
 
     assert registry.get("net", "quickstudy.nets.mlp:MLP") is MLP
-    with pytest.raises(SettingsError, match="'nowhere.at:All' cannot be imported: No module named 'nowhere'"):
+    with pytest.raises(SettingsError, match=r"'nowhere.at:All' cannot be imported: No module named 'nowhere'"):
         registry.get("net", "nowhere.at:All")
     with pytest.raises(SettingsError, match=r"'quickstudy.nets.mlp:MLQ' cannot be imported.*package\.module:Class"):
         registry.get("net", "quickstudy.nets.mlp:MLQ")

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstudy import registry
 from quickstudy.core import chance, settings
 from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.learner import MetaLearner
@@ -41,7 +40,7 @@ class Subject:
         outputs, pool_outputs = (WAYS, POOL_CLASSES) if self.kind == "categorical" else (1, 1)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            net = settings.make(registry.get("net", registry.name_of(type(self.net))), self.net, item=self.item)
+            net = settings.make(settings.owner_of(self.net), self.net, item=self.item)
             method: MetaLearner = settings.make(
                 self.cls, self.chosen, net=net, item=self.item, outputs=outputs, pool_outputs=pool_outputs
             )

@@ -1,0 +1,69 @@
+"""Trees of tensors, and the one task axis."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+
+from helpers import random_episodes
+from quickstudy import Categorical, Episode, over_tasks
+from quickstudy.core import tree
+from quickstudy.errors import SettingsError
+
+
+class Pair(NamedTuple):
+    first: torch.Tensor
+    second: dict
+
+
+def pair(value: float) -> Pair:
+    return Pair(torch.full((2,), value), {"a": torch.tensor(value), "b": (torch.ones(3) * value,)})
+
+
+def test_stack_and_unstack_are_inverse():
+    pairs = [pair(1.0), pair(2.0), pair(3.0)]
+    stacked = tree.stack(pairs)
+    assert isinstance(stacked, Pair)
+    assert stacked.second["b"][0].shape == (3, 3)
+    for one, back in zip(pairs, tree.unstack(stacked), strict=True):
+        assert isinstance(back, Pair)
+        assert all(torch.equal(a, b) for a, b in zip(tree.leaves(one), tree.leaves(back), strict=True))
+
+
+def test_flatten_and_unflatten_are_inverse():
+    flat, spec = tree.flatten(pair(1.5))
+    assert [leaf.numel() for leaf in flat] == [2, 1, 3]
+    back = tree.unflatten(flat, spec)
+    assert isinstance(back, Pair)
+    assert back.second["b"][0] is flat[2]
+
+
+def test_map_leaves_takes_several_trees():
+    total = tree.map_leaves(torch.add, pair(1.0), pair(2.0))
+    assert total.second["a"] == 3.0
+
+
+@pytest.mark.parametrize("chunk", [None, 1, 2, 5])
+def test_map_equals_loop(chunk):
+    episodes = random_episodes(tasks=5)
+
+    def fn(episode: Episode) -> tuple[torch.Tensor, Categorical]:
+        logits = episode.query.x.flatten(1)[:, :4] * episode.support.x.mean()
+        return Categorical(logits).nll(episode.query.y).mean(), Categorical(logits)
+
+    mapped, looped = over_tasks(fn, episodes, chunk=chunk), over_tasks(fn, episodes, how="loop")
+    assert isinstance(mapped[1], Categorical)
+    assert mapped[0].shape == (5,)
+    for a, b in zip(tree.leaves(mapped), tree.leaves(looped), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_several_batches_go_side_by_side():
+    a, b = torch.arange(3.0), torch.arange(3.0) * 10
+    for how in ("map", "loop"):
+        assert over_tasks(lambda x, y: x + y, a, b, how=how).tolist() == [0.0, 11.0, 22.0]
+
+
+def test_an_unknown_way_is_refused():
+    with pytest.raises(SettingsError, match="how='quickly': tasks are run by 'map' or 'loop'"):
+        over_tasks(torch.sum, torch.ones(2, 2), how="quickly")
