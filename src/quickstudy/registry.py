@@ -68,7 +68,7 @@ def get(kind: str, name: str) -> type:
     """
     table = TABLES[kind]
     if ":" not in name and name not in table:
-        raise SettingsError(f"no {kind} named {name!r}{closest(name, table)}. Known: {', '.join(table)}.")
+        raise SettingsError(f"no {kind} named {name!r}{closest(name, table) or '.'} Known: {', '.join(table)}.")
     module, _, attribute = table.get(name, name).partition(":")
     try:
         found: type = getattr(importlib.import_module(module), attribute)
