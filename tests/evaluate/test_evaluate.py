@@ -97,7 +97,7 @@ def test_the_way_tasks_are_run_changes_nothing() -> None:
     method = ProtoNet(MLP((4,)))
     whole = answer(method, source, episodes=7)
     for options in ({"batch": 3}, {"how": "loop"}, {"how": "map"}, {"chunk": 2}):
-        other = answer(method, source, episodes=7, **options)  # type: ignore[arg-type]
+        other = answer(method, source, episodes=7, **options)
         assert other.values == pytest.approx(whole.values, abs=1e-6)
         assert other.nll == pytest.approx(whole.nll, rel=1e-4)
     assert whole.classes is not None

@@ -105,6 +105,20 @@ def test_the_class_bootstrap_covers_other_classes_where_the_t_interval_does_not(
     assert plain < 0.75
 
 
+def test_the_class_bootstrap_is_as_wide_as_weighting_by_products_of_multiplicities_where_that_is_feasible() -> None:
+    generator = np.random.default_rng(4)
+    held = np.array(list(itertools.combinations(range(40), 2)))
+    ease = generator.normal(size=40)
+    values = ease[held].sum(1) + 0.3 * ease[held].prod(1)
+    multiplicity = generator.multinomial(40, np.full(40, 1 / 40), size=4000)
+    weight = multiplicity[:, held].prod(2)
+    low, high = np.quantile((weight @ values) / weight.sum(1), [0.025, 0.975])
+    boot = class_bootstrap(values, held)
+    assert boot is not None
+    assert (boot.high - boot.low) / (high - low) == pytest.approx(1.05, abs=0.1)
+    assert boot.low == pytest.approx(low, abs=0.15 * (high - low))
+
+
 def test_without_differences_between_classes_the_class_bootstrap_is_little_wider_than_the_t_interval() -> None:
     generator = np.random.default_rng(1)
     values, held = generator.random(1000), episodes(generator, 1000, 200, 5)
