@@ -11,7 +11,7 @@ import os
 import platform
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import pydantic
 import torch
@@ -248,8 +248,55 @@ class DrawnPoints:
     curve: tuple[tuple[Number, Number], ...]
 
 
+class Kept:
+    """What is kept as one JSON file."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `json.dump`."""
+        values: dict[str, Any] = json.loads(TypeAdapter(type(self)).dump_json(self))
+        return {"version": values.pop("version"), **values}
+
+    @classmethod
+    def from_json(cls, values: Any, origin: str = "the record") -> Self:
+        """Read back what `to_json` gave.
+
+        Raises:
+            DataError: something is missing or of the wrong type; `origin` is what the message calls it.
+        """
+        version = values.get("version") if isinstance(values, dict) else None
+        if version != VERSION:
+            raise DataError(
+                f"{origin}: got version {version!r}, expected {VERSION}. Evaluate again, or read it with the "
+                "quickstudy that wrote it."
+            )
+        try:
+            return TypeAdapter(cls).validate_python(values)
+        except pydantic.ValidationError as error:
+            first = error.errors()[0]
+            at = ".".join(str(part) for part in first["loc"])
+            raise DataError(
+                f"{origin}: {at}: {first['msg'].lower()}. It was changed or cut off; evaluate again."
+            ) from None
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON, in one piece or not at all."""
+        text = json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
+        aside = Path(path).with_name(f".{Path(path).name}.tmp")
+        aside.write_text(text + "\n", encoding="utf-8")
+        aside.replace(path)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            DataError: no such file, no JSON, or not what this class keeps.
+        """
+        return cls.from_json(_read_json(Path(path)), str(path))
+
+
 @dataclass(frozen=True)
-class Record:
+class Record(Kept):
     """Everything about the evaluation of one run: `evaluation.json`."""
 
     run: RunInfo
@@ -262,32 +309,6 @@ class Record:
     learning: tuple[Learned | Validated, ...] = ()
     episodes: tuple[DrawnEpisode | DrawnPoints, ...] = ()
     version: Literal[1] = VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dump`."""
-        return _to_json(self)
-
-    @classmethod
-    def from_json(cls, values: Any) -> Record:
-        """Read back what `to_json` gave.
-
-        Raises:
-            DataError: something is missing or of the wrong type.
-        """
-        return _from_json(cls, values, "an evaluation")
-
-    def save(self, path: str | Path) -> None:
-        """Write the record as JSON, in one piece or not at all."""
-        _save(self, Path(path))
-
-    @classmethod
-    def read(cls, path: str | Path) -> Record:
-        """Read a record that `save` wrote.
-
-        Raises:
-            DataError: no such file, no JSON, or no record.
-        """
-        return _from_json(cls, _read_json(Path(path)), str(path))
 
 
 @dataclass(frozen=True)
@@ -315,7 +336,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Comparison(Kept):
     """Several runs on the same episodes: `comparison.json`."""
 
     protocol: ProtocolInfo
@@ -323,64 +344,6 @@ class Comparison:
     results: tuple[Competitor, ...]
     pairs: tuple[Pair, ...]
     version: Literal[1] = VERSION
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for `json.dump`."""
-        return _to_json(self)
-
-    @classmethod
-    def from_json(cls, values: Any) -> Comparison:
-        """Read back what `to_json` gave.
-
-        Raises:
-            DataError: something is missing or of the wrong type.
-        """
-        return _from_json(cls, values, "a comparison")
-
-    def save(self, path: str | Path) -> None:
-        """Write the comparison as JSON, in one piece or not at all."""
-        _save(self, Path(path))
-
-    @classmethod
-    def read(cls, path: str | Path) -> Comparison:
-        """Read a comparison that `save` wrote.
-
-        Raises:
-            DataError: no such file, no JSON, or no comparison.
-        """
-        return _from_json(cls, _read_json(Path(path)), str(path))
-
-
-Kind = TypeVar("Kind")
-
-
-def _to_json(record: Any) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(TypeAdapter(type(record)).dump_json(record))
-    return {"version": values.pop("version"), **values}
-
-
-def _from_json(cls: type[Kind], values: Any, origin: str) -> Kind:
-    version = values.get("version") if isinstance(values, dict) else None
-    if version != VERSION:
-        raise DataError(
-            f"{origin}: got version {version!r}, expected {VERSION}. Evaluate again, or read it with the quickstudy "
-            "that wrote it."
-        )
-    try:
-        return TypeAdapter(cls).validate_python(values)
-    except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        at = ".".join(str(part) for part in first["loc"])
-        raise DataError(
-            f"{origin}: {at or 'the record'}: {first['msg'].lower()}. It was changed or cut off; evaluate again."
-        ) from None
-
-
-def _save(record: Any, path: Path) -> None:
-    text = json.dumps(_to_json(record), ensure_ascii=False, allow_nan=False)
-    aside = path.with_name(f".{path.name}.tmp")
-    aside.write_text(text + "\n", encoding="utf-8")
-    aside.replace(path)
 
 
 def _read_json(path: Path) -> Any:
