@@ -107,6 +107,8 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.problem = inputs[0]
+        device = inputs[1].device.type
+        ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
@@ -120,7 +122,9 @@ class _Slope(torch.autograd.Function):
             found: tuple[Tensor, ...] = torch.func.grad(problem, argnums=wanted)(*at, *rest)
             return found
 
-        products = torch.func.jvp(slopes, start, cotangents)[1]
+        device, dtype, enabled = ctx.precision  # of the way there: what it saved is in that precision
+        with torch.autocast(device, dtype, enabled=enabled):
+            products = torch.func.jvp(slopes, start, cotangents)[1]
         back: list[Tensor | None] = [None] * len(flat)
         for i, product in zip(wanted, products, strict=True):
             back[i] = product
