@@ -25,11 +25,11 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
 
 
 def test_the_newest_two_are_kept_and_others_left_alone(tmp_path: Path) -> None:
-    checkpoint.write(tmp_path, "best", {"w": torch.ones(1)}, {})
+    checkpoint.write(tmp_path, "best-00000003", {"w": torch.ones(1)}, {})
     for number in (5, 10, 15, 20):
         save(tmp_path, number)
     assert checkpoint.names(tmp_path) == ["step-00000015", "step-00000020"]
-    assert sorted(path.suffix for path in tmp_path.glob("best.*")) == [".json", ".safetensors"]
+    assert sorted(path.suffix for path in tmp_path.glob("best-*")) == [".json", ".safetensors"]
     assert not list(tmp_path.glob(".*"))
 
 

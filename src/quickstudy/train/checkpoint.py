@@ -1,11 +1,13 @@
 """Checkpoints: written whole or not at all, verified when read, never pickled.
 
 A checkpoint is a pair of files, tensors in `NAME.safetensors` and numbers in `NAME.json`. The second names the
-checksum of the first and is written last, so it exists only if the pair is whole.
+checksum of the first and is written last, so it exists only if the pair is whole. Names carry the step
+("step-00000100", "best-00000100"): nothing is written over a checkpoint that may still be needed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,7 +23,7 @@ from quickstudy.errors import CheckpointError
 __all__ = ["Checkpoint", "names", "newest", "read", "write", "write_file"]
 
 KEPT = 2
-"""How many numbered checkpoints stay: the newest, and one in case it turns out damaged."""
+"""How many checkpoints of a kind stay: the newest, and one in case it turns out damaged."""
 
 
 class Checkpoint(NamedTuple):
@@ -32,18 +34,17 @@ class Checkpoint(NamedTuple):
 
 
 def write(folder: Path, name: str, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-    """Save a checkpoint; of numbered ones ("step-000100") only the newest two are kept.
+    """Save a checkpoint; of its kind ("step" for "step-00000100") it and the one before are kept.
 
     Raises:
         CheckpointError: it cannot be written (a full disk, say). Earlier checkpoints stay as they are.
     """
-    content = safetensors.torch.save({key: value.detach().cpu().contiguous() for key, value in tensors.items()})
+    # cloned, because safetensors refuses tensors that share memory, as tied weights do
+    content = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
     notes = {"checksum": hashlib.sha256(content).hexdigest(), "scalars": scalars}
     write_file(folder / f"{name}.safetensors", content)
     write_file(folder / f"{name}.json", json.dumps(notes, indent=1).encode())
-    for old in names(folder)[:-KEPT]:
-        for ending in ("json", "safetensors"):
-            (folder / f"{old}.{ending}").unlink(missing_ok=True)
+    _tidy(folder, name)
 
 
 def read(folder: Path, name: str) -> Checkpoint:
@@ -64,14 +65,14 @@ def read(folder: Path, name: str) -> Checkpoint:
         ) from error
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest numbered checkpoint that can be read, and what was wrong with newer ones.
+def newest(folder: Path, kind: str = "step") -> tuple[Checkpoint | None, list[str]]:
+    """The newest checkpoint of a kind that can be read, and what was wrong with newer ones.
 
     Raises:
         CheckpointError: there are checkpoints, and all are damaged.
     """
     damaged: list[str] = []
-    for name in reversed(names(folder)):
+    for name in reversed(names(folder, kind)):
         try:
             return read(folder, name), damaged
         except CheckpointError as error:
@@ -81,9 +82,9 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
-def names(folder: Path) -> list[str]:
-    """The numbered checkpoints of a folder, oldest first."""
-    return sorted(path.stem for path in folder.glob("step-*.json"))
+def names(folder: Path, kind: str = "step") -> list[str]:
+    """The checkpoints of a kind in a folder, oldest first."""
+    return sorted(path.stem for path in folder.glob(f"{kind}-*.json"))
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -110,10 +111,22 @@ def write_file(path: Path, content: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system lets folders be opened."""
-    if os.name == "posix":
+    """Make a rename survive a power cut, where the system can."""
+    with contextlib.suppress(OSError):  # not every file system syncs folders; the content itself is safe already
         handle = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _tidy(folder: Path, name: str) -> None:
+    """Remove what a checkpoint just written makes needless: older ones, later ones (the run went back behind them),
+    and what a killed process left half-written."""
+    kind = name.partition("-")[0]
+    every = names(folder, kind)
+    stay = every[: every.index(name) + 1][-KEPT:]
+    for path in sorted(folder.iterdir()):  # numbers go before their tensors: no pair is ever half there
+        if path.name.startswith((f"{kind}-", f".{kind}-")) and path.stem not in stay:
+            with contextlib.suppress(OSError):  # a needless file is no reason to stop
+                path.unlink()

@@ -18,11 +18,17 @@ from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import How, over_tasks, plan
 from quickstudy.core.shapes import Float, Tensor
-from quickstudy.errors import TrainingError
+from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.tasks.source import TaskSource
 from quickstudy.train.settings import Training
 
 __all__ = ["Step", "TrainState", "device_of", "fit", "load_weights", "weights_of"]
+
+NUMBERS = {"cpu": 2**17}
+"""How many input numbers are mapped together. With Conv-4 on one CPU core (two five-way tasks of 28x28 images are 2**17
+numbers) larger maps took up to one and a half times as long and four times the memory."""
+NUMBERS_ELSEWHERE = 2**23
+"""On an accelerator: the first maps of 64 channels then take 2 GiB."""
 
 Optimizer = torch.optim.Optimizer
 Schedule = torch.optim.lr_scheduler.LambdaLR
@@ -48,7 +54,10 @@ class TrainState:
     def __post_init__(self) -> None:
         self.method.to(device_of(self.training))
         self.optimizer = _optimizer(self.method, self.training)
-        self.schedule = Schedule(self.optimizer, lambda number: _share_of_rate(self.training, self.done(number)))
+        self.schedule = Schedule(self.optimizer, self._share_of_rate)
+
+    def _share_of_rate(self, number: int) -> float:
+        return _share_of_rate(self.training, number, self.done(number))
 
     def done(self, number: int) -> float:
         """The share of the run that lies behind step `number`: of its steps, or of its minutes if they end first."""
@@ -60,6 +69,11 @@ class TrainState:
         """Whether the run has come to its end."""
         return self.done(self.number) >= 1
 
+    @property
+    def sound(self) -> bool:
+        """Whether all weights are finite, so that training can go on from here."""
+        return all(bool(torch.isfinite(weight).all()) for weight in self.method.parameters())
+
     def tensors(self) -> dict[str, Tensor]:
         """The tensors of the state, by name: weights under "method/", the optimizer's under "optimizer/"."""
         kept = weights_of(self.method)
@@ -70,16 +84,25 @@ class TrainState:
     def scalars(self) -> dict[str, Any]:
         """The plain numbers of the state."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
-        return {"number": self.number, "seconds": self.seconds, "rates": rates}
+        return {"number": self.number, "seconds": self.seconds, "optimizer": self.training.optimizer, "rates": rates}
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
-        """Become the state that was saved."""
+        """Become the state that was saved.
+
+        Raises:
+            CheckpointError: it was saved of another method or optimizer.
+        """
         load_weights(self.method, tensors)
         moments: dict[int, dict[str, Tensor]] = {}
         for name, value in tensors.items():
             if name.startswith("optimizer/"):
                 _, number, what = name.split("/", 2)
                 moments.setdefault(int(number), {})[what] = value
+        if scalars.get("optimizer") != self.training.optimizer:
+            raise CheckpointError(
+                f"the saved state is of training with {scalars.get('optimizer')}, not {self.training.optimizer}. Go on "
+                "from it with the settings that it was trained with."
+            )
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.number, self.seconds = scalars["number"], scalars["seconds"]
@@ -94,9 +117,19 @@ def weights_of(method: MetaLearner) -> dict[str, Tensor]:
 
 
 def load_weights(method: MetaLearner, tensors: dict[str, Tensor]) -> None:
-    """Give a method the weights of a checkpoint."""
+    """Give a method the weights of a checkpoint.
+
+    Raises:
+        CheckpointError: they are those of another method or net.
+    """
     saved = {name.removeprefix("method/"): value for name, value in tensors.items() if name.startswith("method/")}
-    method.load_state_dict(saved)
+    try:
+        method.load_state_dict(saved)
+    except RuntimeError as error:
+        raise CheckpointError(
+            f"the saved weights do not fit {type(method).__name__}: {error} Build it with the settings it was trained "
+            "with."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -112,7 +145,7 @@ class Step:
     rate: float
     """Step size of the outer optimizer."""
     tasks: int
-    """Tasks of this step."""
+    """Tasks of this step; 1 where it was one flat batch."""
     seconds: float
     """Wall-clock time of all steps so far."""
     state: TrainState
@@ -126,28 +159,36 @@ def fit(
 
     Args:
         method: Trained in place. Its meta-loss is averaged over the tasks of a step.
-        source: Step *s* (from 0) takes its episodes s·batch to (s + 1)·batch - 1.
+        source: Step *s* (from 0) takes its episodes s·batch to (s + 1)·batch - 1; of flat batches, for a method that
+            trains on them, it takes number s alone.
         training: How long and how; see `Training`.
-        state: Where to go on from, made of the same method; None starts anew.
+        state: Where to go on from, made of the same method and training; None starts anew.
 
     Raises:
+        SettingsError: the state was made of another method or training.
         TrainingError: the meta-loss or its gradient is not finite, naming the step and the episodes' digest. The
             weights are then still those of the step before.
     """
     state = TrainState(method, training or Training()) if state is None else state
-    training = state.training
+    if state.method is not method or training not in (None, state.training):
+        raise SettingsError(
+            "the state to go on from was made of another method or training. Give fit its own: "
+            "fit(state.method, source, state=state)."
+        )
     method.train()
     outer = _OuterStep(state, source)
+    size = 1 if method.tags.trains_on == "pool" else state.training.batch
     while not state.over:
         start = time.perf_counter()
-        numbers = range(state.number * training.batch, (state.number + 1) * training.batch)
+        numbers = range(state.number * size, (state.number + 1) * size)
         rate = state.optimizer.param_groups[0]["lr"]
         loss, norm = outer.backward(numbers)
         if not (math.isfinite(loss) and math.isfinite(norm)):
+            kept = "The weights of the step before are kept." if state.sound else "The step before broke the weights."
             raise TrainingError(
                 f"step {state.number + 1}: the meta-loss is {loss} and its gradient has norm {norm}, on episodes "
-                f"{numbers[0]} to {numbers[-1]} (digest {source.digest(numbers)}). The weights of the step before are "
-                "kept. Lower the outer or the inner rate, or set clip."
+                f"{numbers[0]} to {numbers[-1]} (digest {source.digest(numbers)}). {kept} Lower the outer or the inner "
+                "rate, or set clip."
             )
         state.optimizer.step()
         state.number += 1
@@ -176,22 +217,45 @@ class _OuterStep:
             noise = (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
         if self.how is None:
             self.how = plan(self.method, episodes, *noise, how=self.training.how)
-        chunk = 1 if self.how == "loop" else self.training.chunk or len(numbers)
+        how, chunk = self._chunks(episodes)
         total = torch.zeros((), device=self.device)
         for part in _split((episodes, *noise), chunk):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-                loss = over_tasks(self.method, *part, how=self.how).sum() / len(numbers)
+                loss = over_tasks(self.method, *part, how=how).sum() / len(numbers)
             loss.backward()
             total += loss.detach()
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
-        return float(total), float(norm)
+        both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
+        return both[0], both[1]
+
+    def _chunks(self, episodes: Episode) -> tuple[How, int]:
+        """How to run the tasks of a chunk, and how many they are."""
+        if self.how != "map":
+            return "loop", 1
+        if self.training.chunk is not None:
+            return "map", self.training.chunk
+        numbers = (episodes.support.x.numel() + episodes.query.x.numel()) // len(episodes.query.x)
+        chunk = max(1, NUMBERS.get(self.device.type, NUMBERS_ELSEWHERE) // max(1, numbers))
+        return ("loop" if chunk == 1 and self.training.how == "auto" else "map"), chunk
 
 
 def device_of(training: Training) -> torch.device:
-    """The device that a run computes on."""
+    """The device that a run computes on.
+
+    Raises:
+        SettingsError: this machine has no such device.
+    """
     if training.device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(training.device)
+    try:
+        device = torch.device(training.device)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        reason = str(error).partition("\n")[0]
+        raise SettingsError(
+            f"device={training.device!r} cannot be used here: {reason}. Write auto, cpu or cuda."
+        ) from error
+    return device
 
 
 def _split(batch: tuple[Episode, *tuple[Tensor, ...]], size: int) -> Iterator[tuple[Any, ...]]:
@@ -213,8 +277,8 @@ def _optimizer(method: MetaLearner, training: Training) -> Optimizer:
     return torch.optim.SGD(weights, training.rate, momentum=training.momentum, weight_decay=training.weight_decay)
 
 
-def _share_of_rate(training: Training, done: float) -> float:
-    rising = min(1.0, (done * training.steps + 1) / (training.warmup + 1))
+def _share_of_rate(training: Training, number: int, done: float) -> float:
+    rising = min(1.0, (number + 1) / (training.warmup + 1))
     match training.schedule:
         case "cosine":
             return rising * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))

@@ -2,7 +2,7 @@
 
 run.yaml          settings, versions, and the fingerprint of the training episodes
 train.jsonl       one line a logged step or validation
-checkpoints/      step-000100.safetensors and .json (the newest two), best.*
+checkpoints/      step-00000100.safetensors and .json (the newest two), best-00000080.* (the best two)
 evaluation.json, report.html, report.md   written by evaluating it
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -92,9 +93,14 @@ def _family(run: RunSettings) -> Tasks:
 
 
 def build_method(run: RunSettings) -> MetaLearner:
-    """A method with fresh weights, which depend on the settings and `training.seed` alone."""
+    """A method with fresh weights, which depend on the settings and `training.seed` alone.
+
+    Raises:
+        SettingsError: the method cannot learn these tasks.
+    """
     method = owner_of(run.method)
     source = run.tasks.source("train", run.training.seed)
+    _check_fit(run, source)
     wanted = inspect.signature(inspect.unwrap(method.__init__)).parameters
     structure: dict[str, Any] = {"item": source.item, "outputs": source.outputs}
     if "pool_outputs" in wanted:
@@ -103,9 +109,27 @@ def build_method(run: RunSettings) -> MetaLearner:
     if "likelihood" in {f.name for f in dataclasses.fields(chosen)} and chosen.likelihood != source.likelihood:
         chosen = dataclasses.replace(chosen, likelihood=source.likelihood)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(run.training.seed)
+        torch.default_generator.manual_seed(run.training.seed)  # not torch's: that one reseeds the GPUs too
         built: MetaLearner = make(method, chosen, net=build_net(run.net, source), **structure)
     return built
+
+
+def _check_fit(run: RunSettings, source: TaskSource) -> None:
+    """Refuse tasks that the method does not claim to learn, before they fail somewhere inside it."""
+    method = owner_of(run.method)
+    if source.likelihood == "gaussian" and not method.tags.regression:
+        raise SettingsError(
+            f"{registry.name_of(method)} learns classes, and {registry.name_of(type(run.tasks))} has real values to "
+            "predict. Choose a method for regression, such as maml."
+        )
+    if method.tags.any_ways or source.likelihood == "gaussian":
+        return
+    trained, evaluated = (getattr(family, "ways", None) for family in (_family(run), run.tasks))
+    if trained != evaluated or isinstance(trained, tuple):
+        raise SettingsError(
+            f"{registry.name_of(method)} takes tasks of one number of classes; got ways {trained} to train on and "
+            f"{evaluated} to evaluate on. Choose one number for both, or a method that takes any, such as protonet."
+        )
 
 
 def build_net(chosen: Any, source: TaskSource) -> nn.Module:
@@ -118,8 +142,8 @@ def build_net(chosen: Any, source: TaskSource) -> nn.Module:
 class Run:
     """A run's folder, made by `Run.create` and read by `Run.open`."""
 
-    def __init__(self, folder: Path, settings: RunSettings) -> None:
-        self.folder, self.settings = folder, settings
+    def __init__(self, folder: Path, settings: RunSettings, episodes: str) -> None:
+        self.folder, self.settings, self.episodes = folder, settings, episodes
 
     @classmethod
     def create(cls, folder: Path | str, settings: RunSettings) -> Run:
@@ -130,9 +154,9 @@ class Run:
             CheckpointError: the folder cannot be written.
         """
         folder = Path(folder)
-        if (folder / "run.yaml").exists():
+        if (folder / "run.yaml").exists() or (folder / "checkpoints").exists():
             raise SettingsError(f"{folder} holds a run already. Go on with it (--resume), or choose another folder.")
-        notes = {
+        notes: dict[str, Any] = {
             "format": FORMAT,
             "quickstudy": quickstudy.__version__,
             "torch": str(torch.__version__),
@@ -140,7 +164,7 @@ class Run:
             "settings": settings.plain(),
         }
         checkpoint.write_file(folder / "run.yaml", yaml.safe_dump(notes, sort_keys=False).encode())
-        return cls(folder, settings)
+        return cls(folder, settings, notes["episodes"])
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
@@ -154,7 +178,7 @@ class Run:
             notes = yaml.safe_load(path.read_text(encoding="utf-8"))
             if notes["format"] != FORMAT:
                 raise ValueError(f"it has format {notes['format']}, this quickstudy reads format {FORMAT}")
-            return cls(Path(folder), RunSettings.read(notes["settings"]))
+            return cls(Path(folder), RunSettings.read(notes["settings"]), notes["episodes"])
         except FileNotFoundError as error:
             raise CheckpointError(f"{folder} holds no run: no file {path}. Train one with --out {folder}.") from error
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
@@ -166,22 +190,37 @@ class Run:
         return self.folder / "checkpoints"
 
     def save(self, state: TrainState) -> None:
-        """Write a checkpoint of the state."""
+        """Write a checkpoint of the state, unless a step broke its weights: the last good one then stays the newest.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        if not state.sound:
+            return
         name = f"step-{state.number:08d}"
         checkpoint.write(self.checkpoints, name, state.tensors(), state.scalars())
 
     def save_best(self, state: TrainState, validation: float) -> None:
-        """Keep the weights of the state as the ones to evaluate."""
+        """Keep the weights of the state as the ones to evaluate.
+
+        Raises:
+            CheckpointError: they cannot be written.
+        """
         weights = weights_of(state.method)
         scalars = {"number": state.number, "seconds": state.seconds, "validation": validation}
-        checkpoint.write(self.checkpoints, "best", weights, scalars)
+        checkpoint.write(self.checkpoints, f"best-{state.number:08d}", weights, scalars)
 
     def resume(self) -> tuple[TrainState, list[str]]:
         """The state to go on from, and what was wrong with newer checkpoints that had to be passed over.
 
         Raises:
-            CheckpointError: all checkpoints are damaged.
+            CheckpointError: all checkpoints are damaged, or the settings no longer make the same training episodes.
         """
+        if training_source(self.settings).fingerprint != self.episodes:
+            raise CheckpointError(
+                f"{self.folder} was trained on other episodes than its settings make here: the data have changed. "
+                "Restore them, or train a new run."
+            )
         state = TrainState(build_method(self.settings), self.settings.training)
         saved, damaged = checkpoint.newest(self.checkpoints)
         if saved is not None:
@@ -192,13 +231,15 @@ class Run:
     def method(self) -> tuple[MetaLearner, dict[str, Any]]:
         """The trained method (the best weights by validation, or else the last), and the numbers saved with them.
 
+        Warns of damaged checkpoints that had to be passed over.
+
         Raises:
-            CheckpointError: nothing has been saved, or it cannot be read.
+            CheckpointError: nothing has been saved, or nothing of it can be read.
         """
-        if (self.checkpoints / "best.json").exists():
-            saved: checkpoint.Checkpoint | None = checkpoint.read(self.checkpoints, "best")
-        else:
-            saved, _ = checkpoint.newest(self.checkpoints)
+        kind = "best" if checkpoint.names(self.checkpoints, "best") else "step"
+        saved, damaged = checkpoint.newest(self.checkpoints, kind)
+        for message in damaged:
+            warnings.warn(f"{message} An earlier one is used.", stacklevel=2)
         if saved is None:
             raise CheckpointError(f"{self.folder} has no checkpoint yet. Train it first (--resume).")
         built = build_method(self.settings)

@@ -18,7 +18,7 @@ class Training:
     steps: Size = 1000
     """Outer steps: the length of the run and of its schedule."""
     batch: Size = 16
-    """Tasks of each step."""
+    """Tasks of each step. A method that trains on flat batches takes one of eight times as many examples."""
     rate: Rate = 1e-3
     """Step size of the outer optimizer, at its highest."""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -38,7 +38,7 @@ class Training:
     how: Literal["auto", "map", "loop"] = "auto"
     """Tasks of a step together ("map") or one after the other ("loop"); auto loops where that is quicker."""
     chunk: Size | None = None
-    """At most this many tasks are mapped together; memory grows with it."""
+    """At most this many tasks are mapped together; memory grows with it. By default as many as are quicker that way."""
     device: str = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     minutes: Rate | None = None
