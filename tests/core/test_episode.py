@@ -68,3 +68,12 @@ def test_masked_mean():
     values = torch.tensor([1.0, 2.0, 100.0])
     assert masked_mean(values, torch.tensor([True, True, False])) == 1.5
     assert masked_mean(values, torch.tensor([False, False, False])) == 0.0
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_masked_values_may_be_anything(bad):
+    values = torch.tensor([1.0, 2.0, bad], requires_grad=True)
+    mean = masked_mean(values, torch.tensor([True, True, False]))
+    mean.backward()
+    assert mean == 1.5
+    assert values.grad.tolist() == [0.5, 0.5, 0.0]

@@ -34,8 +34,8 @@ class Episode(NamedTuple):
 
 def masked_mean(values: Float[Tensor, " n"], mask: Bool[Tensor, " n"]) -> Float[Tensor, ""]:
     """The mean of `values` over the examples that are not padding; 0 where all are."""
-    weight = mask.to(values.dtype)
-    return (values * weight).sum() / weight.sum().clamp(min=1)
+    # `where`, for padding may hold infinite values: a label without support costs that much, and 0 · ∞ is NaN.
+    return torch.where(mask, values, 0.0).sum() / mask.sum().clamp(min=1)
 
 
 def to_device(episodes: Episode, device: torch.device | str, dtype: torch.dtype = torch.float32) -> Episode:
