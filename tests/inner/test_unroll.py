@@ -1,0 +1,190 @@
+"""The inner loop: exact meta-gradients are the unrolled ones and agree with finite differences, for every rule."""
+
+import pytest
+import torch
+
+from quickstudy import SGD, Adam, LearnedRates, Momentum, over_tasks, unroll
+from quickstudy.core import tree
+from quickstudy.errors import SettingsError
+
+RULES = [
+    SGD(rate=0.3),
+    Momentum(rate=0.2),
+    Adam(rate=0.1),
+    LearnedRates(rate=0.2),
+    LearnedRates(rate=0.2, per="tensor"),
+]
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def loss(params, x, y, mask):
+    """Of a small net with a masked mean: bool leaves travel with the data."""
+    hidden = torch.tanh(x @ params["w"] + params["b"])
+    each = (hidden @ params["v"] - y).square()
+    return (each * mask).sum() / mask.sum()
+
+
+def start(seed=0):
+    return {"w": normal(3, 4, seed=seed), "b": normal(4, seed=seed + 1), "v": normal(4, seed=seed + 2)}
+
+
+def support(seed=5, n=6):
+    mask = torch.ones(n, dtype=torch.bool)
+    mask[-1] = False
+    return normal(n, 3, seed=seed), normal(n, seed=seed + 1), mask
+
+
+def outer(params, x, y, learned, *, rule, gradient, steps=4):
+    """A function of the end of the loop, whose gradient is the meta-gradient."""
+    mask = support()[2]
+    end = unroll(loss, params, (x, y, mask), rule=rule, steps=steps, gradient=gradient, learned=learned)[-1]
+    return loss(end, normal(5, 3, seed=9), normal(5, seed=10), torch.ones(5))
+
+
+def meta_gradient(rule, gradient, steps=4):
+    """In the start, in the support's inputs and targets, and in the rule's learned tensors."""
+    x, y, _ = support()
+    at = (start(), x, y, rule.learned(start()))
+    at = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), at)
+    value = outer(*at, rule=rule, gradient=gradient, steps=steps)
+    return torch.autograd.grad(value, tree.leaves(at)), at
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_exact_is_unrolled(rule):
+    for exact, unrolled in zip(meta_gradient(rule, "exact")[0], meta_gradient(rule, "unrolled")[0], strict=True):
+        torch.testing.assert_close(exact, unrolled, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("gradient", ["exact", "unrolled"])
+def test_it_agrees_with_finite_differences(rule, gradient):
+    slopes, at = meta_gradient(rule, gradient)
+    flat, spec = tree.flatten(tree.map_leaves(torch.Tensor.detach, at))
+    step = 1e-5
+    for i, slope in enumerate(slopes):
+        direction = normal(*flat[i].shape, seed=20 + i)
+
+        def along(length, i=i, direction=direction):
+            moved = [leaf + length * direction if j == i else leaf for j, leaf in enumerate(flat)]
+            return outer(*tree.unflatten(moved, spec), rule=rule, gradient=gradient)
+
+        rise = (along(step) - along(-step)) / (2 * step)
+        assert abs(rise - (slope * direction).sum()) < 1e-6 * max(1.0, float(slope.norm())), i
+
+
+def test_first_order_is_the_slope_at_the_end():
+    """With plain steps θ_K = θ_0 - (constants), so its derivative in θ_0 is the identity (FOMAML)."""
+    x, y, mask = support()
+    params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+    end = unroll(loss, params, (x, y, mask), rule=SGD(rate=0.3), steps=4, gradient="first-order")[-1]
+    query = (normal(5, 3, seed=9), normal(5, seed=10), torch.ones(5))
+    got = torch.autograd.grad(loss(end, *query), list(params.values()))
+    expected = torch.func.grad(loss)(tree.map_leaves(torch.Tensor.detach, end), *query)
+    for slope, name in zip(got, params, strict=True):
+        torch.testing.assert_close(slope, expected[name])
+
+
+def test_first_order_keeps_the_derivative_in_learned_rates():
+    """θ_1 = θ_0 - r·g with g constant: d/dr of the outer loss is -g·∇."""
+    rule, params, data = LearnedRates(rate=0.2), start(), support()
+    rates = tree.map_leaves(lambda leaf: leaf.requires_grad_(), rule.learned(params))
+    end = unroll(loss, params, data, rule=rule, steps=1, gradient="first-order", learned=rates)[-1]
+    query = (normal(5, 3, seed=9), normal(5, seed=10), torch.ones(5))
+    loss(end, *query).backward()
+    inner, after = torch.func.grad(loss)(params, *data), torch.func.grad(loss)(end, *query)
+    for name in params:
+        torch.testing.assert_close(rates[name].grad, -inner[name] * after[name].detach())
+
+
+def test_values_do_not_depend_on_the_gradient():
+    paths = [
+        unroll(loss, start(), support(), rule=SGD(rate=0.3), steps=3, gradient=g) for g in ("exact", "first-order")
+    ]
+    reference = unroll(loss, start(), support(), rule=SGD(rate=0.3), steps=3, gradient="unrolled")
+    for path in paths:
+        for a, b in zip(tree.leaves(path), tree.leaves(reference), strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_a_quadratic_has_a_closed_form():
+    """Down ½ θᵀAθ by rate r: θ_k = (1 - rA)^k θ_0, and so is the derivative."""
+    a = normal(3, 3)
+    a = a @ a.T / 3
+    theta = normal(3, seed=1).requires_grad_()
+    path = unroll(lambda p, a: 0.5 * p["t"] @ a @ p["t"], {"t": theta}, (a,), rule=SGD(rate=0.1), steps=5)
+    shrink = torch.eye(3, dtype=torch.float64) - 0.1 * a
+    assert len(path) == 6
+    for k, point in enumerate(path):
+        torch.testing.assert_close(point["t"], torch.linalg.matrix_power(shrink, k) @ theta)
+    direction = normal(3, seed=2)
+    (slope,) = torch.autograd.grad(path[-1]["t"] @ direction, theta)
+    torch.testing.assert_close(slope, torch.linalg.matrix_power(shrink, 5).T @ direction)
+
+
+def test_every_step_of_the_path_has_a_meta_gradient():
+    """A loss of all the points on the way, as multi-step losses need."""
+
+    def total(gradient):
+        params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+        path = unroll(loss, params, support(), rule=SGD(rate=0.3), steps=3, gradient=gradient)
+        value = sum(loss(point, *support(seed=7)) for point in path)
+        return torch.autograd.grad(value, list(params.values()))
+
+    for exact, unrolled in zip(total("exact"), total("unrolled"), strict=True):
+        torch.testing.assert_close(exact, unrolled)
+
+
+def test_no_steps_stay_at_the_start():
+    params = start()
+    assert unroll(loss, params, support(), rule=SGD(), steps=0) == [params]
+
+
+@pytest.mark.parametrize("gradient", ["exact", "first-order", "unrolled"])
+def test_parameters_that_the_loss_ignores_stay(gradient):
+    params = {**start(), "idle": normal(2, seed=30)}
+    end = unroll(loss, params, support(), rule=SGD(rate=0.3), steps=2, gradient=gradient)[-1]
+    assert torch.equal(end["idle"], params["idle"])
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("gradient", ["exact", "first-order", "unrolled"])
+def test_it_maps_over_tasks(rule, gradient):
+    """Losses and meta-gradients by vmap, whole and in chunks, are the loop's; the start is shared by the tasks."""
+    data = tree.stack([support(seed) for seed in (5, 15, 25)])
+    query = tree.stack([support(seed) for seed in (40, 50, 60)])
+
+    def run(how, chunk):
+        params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+        learned = tree.map_leaves(lambda leaf: leaf.requires_grad_(), rule.learned(start()))
+
+        def task(data, query):
+            end = unroll(loss, params, data, rule=rule, steps=3, gradient=gradient, learned=learned)[-1]
+            return loss(end, *query)
+
+        losses = over_tasks(task, data, query, how=how, chunk=chunk)
+        return [losses, *torch.autograd.grad(losses.mean(), tree.leaves((params, learned)))]
+
+    looped = run("loop", None)
+    for chunk in (None, 1, 2):
+        for mapped, expected in zip(run("map", chunk), looped, strict=True):
+            torch.testing.assert_close(mapped, expected)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "first-order", "unrolled"])
+def test_it_adapts_where_gradients_are_off(gradient):
+    expected = unroll(loss, start(), support(), rule=SGD(rate=0.3), steps=3)[-1]
+    for off in (torch.no_grad, torch.inference_mode):
+        with off():
+            end = unroll(loss, start(), support(), rule=SGD(rate=0.3), steps=3, gradient=gradient)[-1]
+        for name, value in end.items():
+            torch.testing.assert_close(value.clone(), expected[name])
+            assert not value.requires_grad
+
+
+def test_an_unknown_gradient_is_refused():
+    with pytest.raises(SettingsError, match="gradient='second': an inner loop is differentiated by exact, first-order"):
+        unroll(loss, start(), support(), rule=SGD(), steps=1, gradient="second")

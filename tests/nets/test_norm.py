@@ -1,0 +1,118 @@
+"""`Norm` against torch's batch normalisation, its masks, and what records say of a net."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from quickstudy.core.apply import apply
+from quickstudy.errors import SettingsError
+from quickstudy.nets import Norm, normalisation
+from quickstudy.nets.norm import make_norm
+
+SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 5)]
+
+
+def norm_and_input(shape: tuple[int, ...], dtype: torch.dtype = torch.float64) -> tuple[Norm, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    norm = Norm(shape[1]).to(dtype)
+    with torch.no_grad():
+        norm.weight.copy_(torch.randn(shape[1], generator=generator))
+        norm.bias.copy_(torch.randn(shape[1], generator=generator))
+    x = 3 * torch.randn(shape, generator=generator, dtype=torch.float64) + 2
+    return norm, x.to(dtype)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_it_is_batch_norm(shape):
+    norm, x = norm_and_input(shape)
+    expected = F.batch_norm(x, None, None, norm.weight, norm.bias, training=True)
+    torch.testing.assert_close(norm(x), expected)
+    torch.testing.assert_close(apply(norm, None, x)[0], expected)
+    everyone = torch.ones(6, dtype=torch.bool)
+    torch.testing.assert_close(apply(norm, None, x, mask=everyone)[0], expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_masked_it_is_batch_norm_of_the_rest(shape):
+    norm, x = norm_and_input(shape)
+    mask = torch.tensor([True, False, True, True, False, True])
+    x[~mask] = 1e3
+    expected = F.batch_norm(x[mask], None, None, norm.weight, norm.bias, training=True)
+    torch.testing.assert_close(apply(norm, None, x, mask=mask)[0][mask], expected)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_given_statistics_make_it_evaluation_batch_norm(shape):
+    norm, x = norm_and_input(shape)
+    _, statistics = apply(norm, None, x)
+    other = torch.roll(x, 1, 0)[:2] * 2
+    (moments,) = statistics
+    expected = F.batch_norm(other, moments.mean, moments.variance, norm.weight, norm.bias)
+    torch.testing.assert_close(apply(norm, None, other, statistics=statistics)[0], expected)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_first_and_second_derivatives(masked):
+    norm, x = norm_and_input((4, 2, 3))
+    mask = torch.tensor([True, True, False, True]) if masked else None
+
+    def out(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return apply(norm, {"weight": weight, "bias": bias}, x, mask=mask)[0]
+
+    inputs = [value.detach().clone().requires_grad_() for value in (x, norm.weight, norm.bias)]
+    assert torch.autograd.gradcheck(out, inputs)
+    assert torch.autograd.gradgradcheck(out, inputs)
+
+
+def test_statistics_are_wide_though_values_are_narrow():
+    norm, x = norm_and_input((6, 3, 4, 5), torch.bfloat16)
+    out, (moments,) = apply(norm, None, x)
+    assert out.dtype == torch.bfloat16
+    assert moments.mean.dtype == moments.variance.dtype == torch.float32
+    torch.testing.assert_close(moments.mean, x.float().mean((0, 2, 3)), atol=1e-2, rtol=1e-2)
+
+
+def test_one_example_alone_is_its_own_mean():
+    norm, x = norm_and_input((1, 3))
+    torch.testing.assert_close(norm(x), norm.bias.expand(1, 3))
+
+
+def test_all_masked_is_finite():
+    norm, x = norm_and_input((6, 3))
+    out, _ = apply(norm, None, x, mask=torch.zeros(6, dtype=torch.bool))
+    assert torch.isfinite(out).all()
+
+
+@pytest.mark.parametrize(("channels", "groups"), [(64, 8), (12, 6), (7, 1), (4, 2), (1, 1), (20, 5)])
+def test_groups_divide_the_channels_and_hold_two(channels, groups):
+    layer = make_norm("group", channels)
+    assert layer.num_groups == groups
+    assert layer(torch.randn(2, channels, 2)).shape == (2, channels, 2)
+
+
+def test_an_unknown_policy_is_refused():
+    with pytest.raises(SettingsError, match=r"no normalisation 'batch'\. Known: support, transductive, group, none"):
+        make_norm("batch", 4)
+
+
+@pytest.mark.parametrize(
+    ("layers", "said"),
+    [
+        ([], "none"),
+        ([Norm(2)], "support"),
+        ([Norm(2, transductive=True)], "transductive"),
+        ([nn.GroupNorm(1, 2)], "group"),
+        ([nn.LayerNorm(2)], "layer"),
+        ([nn.BatchNorm1d(2)], "running"),
+        ([nn.BatchNorm2d(2, track_running_stats=False)], "transductive"),
+        ([Norm(2), nn.GroupNorm(1, 2)], "group+support"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_records_say(layers, said):
+    assert normalisation(nn.Sequential(nn.Linear(2, 2), *layers)) == said
+
+
+def test_it_shows_its_policy():
+    assert repr(Norm(4, transductive=True)) == "Norm(4, transductive=True)"
