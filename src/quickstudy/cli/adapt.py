@@ -62,6 +62,10 @@ def adapt(
     if not asked:
         got = f"no images in {', '.join(map(str, files))}" if files else "no files"
         raise SettingsError(f"got {got} to recognise; name image files, or folders of them, after {folder}.")
+    if csv is not None and not csv.parent.is_dir():
+        raise SettingsError(
+            f"--csv {csv}: there is no folder {str(csv.parent)!r}. Make it first, or name another file."
+        )
     predicted = _recognise(run, classes, asked, invert)
     if csv is None:
         _show(list(classes), asked, predicted)

@@ -44,11 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         screen.error(_usage(error, words), title="Usage")
         return USAGE
     except (QuickstudyError, OSError) as error:
-        if isinstance(error, BrokenPipeError):  # the reader of a pipe has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return OK
         _or_traceback(error)
-        screen.error(str(error))
+        screen.error(_told(error))
         return FAILED
     except KeyboardInterrupt as error:
         screen.warn(str(error) or "Interrupted; nothing was left half-written.")
@@ -63,6 +60,7 @@ def make_app(argv: Sequence[str]) -> App:
         help_epilogue=_FIRST,
         help_format="plaintext",
         version=quickstudy.__version__,
+        console=screen.out(),
         result_action="return_value",
         suppress_keyboard_interrupt=False,
     )
@@ -108,6 +106,13 @@ def _usage(error: CycloptsError, words: Sequence[str]) -> str:
         )
     command = words[0] if words and words[0].isalpha() and not text.startswith("Unknown command") else ""
     return f"{text}\nSee `{' '.join(part for part in ('quickstudy', command, '--help') if part)}`."
+
+
+def _told(error: Exception) -> str:
+    """A message alone; an error of the system's without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename or 'a file'}: {error.strerror.lower()}."
+    return str(error)
 
 
 def _or_traceback(error: Exception) -> None:

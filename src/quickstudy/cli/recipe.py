@@ -28,12 +28,15 @@ from quickstudy.errors import SettingsError
 if TYPE_CHECKING:
     from quickstudy.train.run import RunSettings
 
-__all__ = ["SECTIONS", "Asked", "Watch", "checked", "plain_flags", "read_yaml", "scan", "section_flags"]
+__all__ = ["OWN", "SECTIONS", "Asked", "Watch", "checked", "plain_flags", "read_yaml", "scan", "section_flags"]
 
 SECTIONS = ("method", "tasks", "net")
 DEFAULTS = {"method": "protonet", "tasks": "glyphs"}
 SHAPE = ("ways", "shots", "queries", "same_shape")
 """What training episodes may have otherwise than the tasks a run is evaluated on."""
+
+OWN = "session.yaml"
+"""What is kept beside a run so that it resumes as it was started: its threads, and what is looked after."""
 
 VALUELESS = ("--resume", "--quiet", "--help", "-h", "--version", "--json")
 

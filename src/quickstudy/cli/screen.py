@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -20,14 +21,21 @@ __all__ = ["Ticker", "error", "json_out", "note", "out", "progress", "say", "tab
 EVERY = 30.0  # seconds between plain progress lines where there is no terminal
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """The reader has seen enough (`quickstudy list | head`): that is no failure, as it is to rich."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0)
+
+
 def out() -> Console:
     """Standard output: results. Made anew each time, because tests and pipes replace the stream."""
-    return Console(highlight=False)
+    return _Console(highlight=False)
 
 
 def note() -> Console:
     """Standard error: progress, warnings and errors."""
-    return Console(stderr=True, highlight=False)
+    return _Console(stderr=True, highlight=False)
 
 
 def say(text: str, *, style: str = "") -> None:
@@ -51,7 +59,7 @@ def error(text: str, *, title: str = "Error") -> None:
 
 def json_out(value: Any) -> None:
     """Nothing but JSON on standard output."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    out().out(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False), highlight=False)
 
 
 def table(
@@ -93,7 +101,7 @@ class Ticker:
             self._bar.update(self._task, completed=done, detail=detail)
         elif time.monotonic() - self._spoke >= self._every:
             self._spoke = time.monotonic()
-            share = f"{done:g} of {self._total:g}" if self._total else f"{done:g}"
+            share = f"{done / self._total:.0%}" if self._total else f"{done:g}"
             note().print(Text(f"{self._what}: {share}  {detail}".rstrip()), soft_wrap=True)
 
     def say(self, text: str) -> None:

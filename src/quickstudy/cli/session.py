@@ -26,10 +26,7 @@ from quickstudy.train import checkpoint
 from quickstudy.train.loop import Step, TrainState, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 
-__all__ = ["OWN", "Session", "free_folder", "resume", "start", "with_net"]
-
-OWN = "session.yaml"
-"""What is kept beside a run so that it resumes as it was started: its threads, and what is looked after."""
+__all__ = ["Session", "free_folder", "resume", "start", "with_net"]
 
 SAVE_SECONDS = 60.0
 LOGGED = 2000
@@ -247,12 +244,12 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 def _keep_own(folder: Path, watch: recipe.Watch) -> None:
     threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0)
     kept = {"threads": threads or None, "watch": dataclasses.asdict(watch)}
-    checkpoint.write_file(folder / OWN, yaml.safe_dump(kept, sort_keys=False).encode())
+    checkpoint.write_file(folder / recipe.OWN, yaml.safe_dump(kept, sort_keys=False).encode())
 
 
 def _own(folder: Path) -> dict[str, Any]:
     """What a run is looked after by, as it was started; nothing where the run was made otherwise."""
-    path = folder / OWN
+    path = folder / recipe.OWN
     if not path.exists():
         return {}
     try:

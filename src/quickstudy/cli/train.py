@@ -132,12 +132,10 @@ def _refuse_misplaced(method: str | None, given: Mapping[str, Any]) -> None:
 
 def recorded_threads(argv: Sequence[str]) -> int | None:
     """The threads that the run to be resumed was trained with, if the command line resumes one."""
-    from quickstudy.cli.session import OWN
-
     if argv[:1] != ["train"] or "--resume" not in argv or "--out" not in argv[:-1]:
         return None
     try:
-        held = yaml.safe_load((Path(argv[argv.index("--out") + 1]) / OWN).read_text(encoding="utf-8"))
+        held = yaml.safe_load((Path(argv[argv.index("--out") + 1]) / recipe.OWN).read_text(encoding="utf-8"))
         return int(held["threads"])
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):  # said properly when the run is opened
         return None
