@@ -16,8 +16,8 @@ HEAD = """# Results
 
 Made by `python recipes/results.py` from the records in `docs/records`; no figure is typed.
 Each record states its protocol, machine and every episode's score. Intervals are 95 %: over episodes (Student's t),
-which says how well the test episodes were sampled, and for classification over classes (bootstrap), which says how much
-another draw of test classes might change the figure. Test tasks chose nothing; weights are the best on validation tasks.
+which says how well the test episodes were sampled, and for classification over classes (bootstrap): how much
+another draw of test classes might change the figure. Test tasks chose nothing; weights are the best by validation.
 """
 
 
