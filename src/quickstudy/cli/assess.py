@@ -9,7 +9,6 @@ from typing import Any
 
 from quickstudy import registry
 from quickstudy.cli import screen
-from quickstudy.core import chance
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
 from quickstudy.errors import SettingsError
@@ -115,15 +114,12 @@ def _refuse_other_shapes(run: Run, method: MetaLearner, protocol: Protocol) -> N
 def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...]:
     """What the run must beat: trained once into a folder of the run, then evaluated on the same episodes."""
     training = dataclasses.replace(CONVENTIONAL, minutes=options.minutes, seed=run.settings.training.seed)
-    digest = chance.fingerprint(dump(run.settings.tasks), dump(run.settings.net), dump(training))
-    regression = protocol.source().likelihood == "gaussian"
     with screen.progress("Training the floors", 1.0, quiet=options.quiet) as ticker:
 
         def at(step: Step) -> None:
             ticker.at(step.state.done(step.number), f"loss {step.loss:.3f}")
 
-        ready = list(make_floors(run.settings, run.folder / "floors" / digest, training, at))
-    methods = [(name, method) for name, method in ready if method.tags.regression or not regression]
+        methods = list(make_floors(run.settings, run.folder / "floors", training, at))
     with screen.progress("Evaluating the floors", len(methods), quiet=options.quiet) as ticker:
         order = {name: place for place, (name, _) in enumerate(methods)}
         return evaluate_floors(

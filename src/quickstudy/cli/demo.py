@@ -20,7 +20,7 @@ Examples:
   quickstudy demo --tasks omniglot      handwritten ones (QUICKSTUDY_DATA or a download)
 """
 
-FLOOR_MINUTES = 0.5
+FLOOR_MINUTES = 0.75
 RECIPES = Path(__file__).with_name("demo.yaml")
 
 TELLS = """\
@@ -40,7 +40,7 @@ def demo(
     tasks: Literal["glyphs", "omniglot"] = "glyphs",
     out: Path | None = None,
     minutes: float | None = None,
-    episodes: int = 600,
+    episodes: int = 400,
     quiet: Switch = False,
     threads: int | None = None,
 ) -> int:
