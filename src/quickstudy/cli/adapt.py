@@ -36,7 +36,7 @@ def adapt(
     folder: Path,
     /,
     *files: Path,
-    csv: Annotated[Path | None, Parameter(name="--csv")] = None,
+    csv: Annotated[Path | None, Parameter(name="--csv", allow_leading_hyphen=True)] = None,
     invert: Literal["auto", "yes", "no"] = "auto",
     threads: int | None = None,
 ) -> int:
@@ -150,7 +150,7 @@ def _write(path: Path, names: list[str], asked: list[Path], predicted: list[list
     with opened as file:
         _rows(file, names, asked, predicted)
     if not to_screen:
-        screen.say(f"{len(asked)} predictions written to {path}.")
+        screen.say(f"{len(asked)} prediction{'s' * (len(asked) != 1)} written to {path}.")
 
 
 def _rows(file: TextIO, names: list[str], asked: list[Path], predicted: list[list[float]]) -> None:
