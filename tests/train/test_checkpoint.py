@@ -76,3 +76,52 @@ def test_a_full_disk_is_one_clear_error_and_costs_nothing(tmp_path: Path, monkey
     found, damaged = checkpoint.newest(tmp_path)
     assert found is not None
     assert (found.scalars, damaged) == ({"number": 1}, [])
+
+
+def test_tied_weights_are_saved(tmp_path: Path) -> None:
+    tied = torch.arange(6.0).view(2, 3)
+    checkpoint.write(tmp_path, "step-00000001", {"a": tied, "b": tied, "c": tied.T}, {})
+    found = checkpoint.read(tmp_path, "step-00000001").tensors
+    assert torch.equal(found["a"], tied)
+    assert torch.equal(found["b"], tied)
+    assert torch.equal(found["c"], tied.T)
+
+
+def test_what_a_killed_process_left_and_what_a_run_went_back_behind_is_removed(tmp_path: Path) -> None:
+    checkpoint.write(tmp_path, "best-00000009", {"w": torch.ones(1)}, {})
+    for number in (1, 2, 9):
+        save(tmp_path, number)
+    (tmp_path / ".step-00000003.safetensors.123").write_bytes(b"half")
+    (tmp_path / "step-00000004.safetensors").write_bytes(b"no numbers")
+    save(tmp_path, 5)
+    assert checkpoint.names(tmp_path) == ["step-00000002", "step-00000005"]
+    assert checkpoint.names(tmp_path, "best") == ["best-00000009"]
+    assert len(list(tmp_path.iterdir())) == 6
+
+
+def test_a_limit_of_the_system_on_files_is_one_clear_error_too(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource", reason="limits are POSIX's")
+    save(tmp_path, 1)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(CheckpointError, match=r"step-00000002.safetensors cannot be written: File too large"):
+            checkpoint.write(tmp_path, "step-00000002", {"w": torch.zeros(5000)}, {"number": 2})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert checkpoint.names(tmp_path) == ["step-00000001"]
+    assert not list(tmp_path.glob(".*"))
+    assert checkpoint.newest(tmp_path)[1] == []
+
+
+def test_a_file_system_that_cannot_sync_folders_is_good_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sync = os.fsync
+
+    def only_files(handle: int) -> None:
+        if Path(f"/proc/self/fd/{handle}").is_dir():
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    save(tmp_path, 3)
+    assert checkpoint.read(tmp_path, "step-00000003").scalars == {"number": 3}

@@ -7,10 +7,15 @@ import math
 import pytest
 import torch
 
-from quickstudy import Gaussian, QueryScored, over_tasks
-from quickstudy.core.episode import Examples
-from quickstudy.errors import TrainingError
-from quickstudy.train.loop import TrainState, fit
+from quickstudy import MAML, SGD, Gaussian, QueryScored, over_tasks
+from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.shapes import Tensor
+from quickstudy.errors import CheckpointError, SettingsError, TrainingError
+from quickstudy.methods.gradient.finetune import FineTune
+from quickstudy.nets import MLP
+from quickstudy.tasks.sines import Sines
+from quickstudy.train import loop
+from quickstudy.train.loop import TrainState, fit, load_weights, weights_of
 from quickstudy.train.settings import Training
 from train.runs import SOURCE, sine_method, weights
 
@@ -151,3 +156,92 @@ def test_noise_has_a_stream_for_each_task() -> None:
     list(fit(two, SOURCE, Training(steps=3, batch=2, how="loop")))
     assert torch.equal(torch.stack(one.drawn), torch.stack(two.drawn))
     assert len({tuple(each.tolist()) for each in one.drawn}) == 6
+
+
+def test_memory_is_flat_in_the_tasks_of_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    together: list[tuple[str, int]] = []
+    original = loop.over_tasks
+
+    def noted(method: QueryScored, episodes: Episode, how: str) -> Tensor:
+        together.append((how, len(episodes.query.x)))
+        return original(method, episodes, how=how)
+
+    monkeypatch.setattr(loop, "over_tasks", noted)
+    plain, other = sine_method(), sine_method()
+    list(fit(plain, SOURCE, Training(steps=2, batch=5)))
+    monkeypatch.setattr(loop, "NUMBERS", {"cpu": 40})  # a task of sines has 20 points
+    list(fit(other, SOURCE, Training(steps=2, batch=5)))
+    monkeypatch.setattr(loop, "NUMBERS", {"cpu": 1})
+    list(fit(sine_method(), SOURCE, Training(steps=1, batch=3)))
+    assert together == [("map", 5)] * 2 + [("map", 2), ("map", 2), ("map", 1)] * 2 + [("loop", 1)] * 3
+    torch.testing.assert_close(weights(plain), weights(other))
+
+
+def test_conventional_training_takes_one_flat_batch_a_step() -> None:
+    flat = Sines().pool("train", batch=32)
+    ours = FineTune(MLP((1,), hidden=(8,)), 1, 1, likelihood="gaussian")
+    theirs = FineTune(MLP((1,), hidden=(8,)), 1, 1, likelihood="gaussian")
+    load_weights(theirs, weights_of(ours))
+    optimizer = torch.optim.Adam(theirs.parameters(), 1e-2)
+    for step in fit(ours, flat, Training(steps=3, batch=4, rate=1e-2)):
+        assert step.tasks == 1
+        optimizer.zero_grad()
+        over_tasks(theirs.meta_loss, flat.batch([step.number - 1])).mean().backward()
+        optimizer.step()
+    torch.testing.assert_close(weights(ours), weights(theirs))
+
+
+@pytest.mark.parametrize("how", ["map", "loop"])
+@pytest.mark.parametrize("adapts", ["head", "all"])
+def test_exact_meta_gradients_in_bf16_are_those_of_unrolling(adapts: str, how: str) -> None:
+    def trained(gradient: str) -> Tensor:
+        torch.manual_seed(0)
+        net = MLP((1,), hidden=(16, 16))
+        method = MAML(net, 1, steps=2, rule=SGD(rate=0.01), gradient=gradient, adapts=adapts, likelihood="gaussian")
+        before = weights(method)
+        training = Training(steps=1, batch=4, optimizer="sgd", momentum=0.0, rate=1.0, precision="bf16", how=how)
+        list(fit(method, SOURCE, training))
+        return weights(method) - before
+
+    exact, unrolled = trained("exact"), trained("unrolled")
+    assert torch.cosine_similarity(exact, unrolled, dim=0) > 0.999
+
+
+def test_warm_up_is_counted_in_steps_even_where_minutes_end_the_run() -> None:
+    training = Training(steps=10**6, batch=1, rate=0.4, warmup=3, minutes=100)
+    rates = [step.rate for step, _ in zip(fit(sine_method(), SOURCE, training), range(4), strict=False)]
+    assert rates == pytest.approx([0.1, 0.2, 0.3, 0.4])
+
+
+def test_a_run_by_minutes_goes_on_from_the_time_that_it_had_spent() -> None:
+    training = Training(steps=10**6, batch=1, minutes=1)
+    state = TrainState(sine_method(), training)
+    tensors = {name: value.clone() for name, value in state.tensors().items()}
+    again = TrainState(sine_method(), training)
+    again.restore(tensors, state.scalars() | {"number": 40, "seconds": 59.9})
+    assert again.done(again.number) == pytest.approx(59.9 / 60)
+    steps = list(fit(again.method, SOURCE, state=again))
+    assert steps[0].number == 41
+    assert 60 <= steps[-1].seconds < 62
+
+
+def test_a_state_goes_on_with_its_own_method_and_training() -> None:
+    state = TrainState(sine_method(), Training(steps=3, batch=2))
+    with pytest.raises(SettingsError, match="made of another method or training"):
+        next(fit(sine_method(), SOURCE, state=state))
+    with pytest.raises(SettingsError, match="made of another method or training"):
+        next(fit(state.method, SOURCE, Training(steps=4, batch=2), state))
+    assert len(list(fit(state.method, SOURCE, Training(steps=3, batch=2), state))) == 3
+
+
+def test_a_state_of_another_optimizer_is_refused() -> None:
+    state = TrainState(sine_method(), Training(optimizer="sgd"))
+    other = TrainState(sine_method(), Training())
+    with pytest.raises(CheckpointError, match="is of training with sgd, not adam"):
+        other.restore(state.tensors(), state.scalars())
+
+
+@pytest.mark.parametrize("device", ["toaster", "cuda:99"])
+def test_a_device_that_is_not_there(device: str) -> None:
+    with pytest.raises(SettingsError, match=rf"device='{device}' cannot be used here: .*Write auto, cpu or cuda"):
+        TrainState(sine_method(), Training(device=device))

@@ -1,21 +1,16 @@
-"""Runs: settings there and back, killed at any moment and gone on with, and folders that hold none."""
+"""Runs: settings there and back, stopped and gone on with, and folders that hold none."""
 
 from __future__ import annotations
 
-import os
+import math
 import re
-import signal
-import subprocess
-import sys
-import textwrap
-import time
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
 
-from quickstudy.errors import CheckpointError, SettingsError
+from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.train.loop import TrainState, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 from train.runs import sine_run, weights
@@ -51,36 +46,6 @@ def test_a_run_stopped_and_resumed_ends_bit_for_bit_the_same(tmp_path: Path) -> 
         train(again, again.resume()[0], until)
     assert torch.equal(weights(whole.method()[0]), weights(parts.method()[0]))
     assert list(whole.history()) == list(parts.history())
-
-
-PROGRAM = """
-    import sys
-    from train.test_run import Run, train
-    run = Run.open(sys.argv[1])
-    train(run, run.resume()[0])
-"""
-
-
-def test_killed_at_any_moment_a_run_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
-    settings = sine_run(steps=400)
-    whole = Run.create(tmp_path / "whole", settings)
-    for step in fit((state := whole.resume()[0]).method, training_source(settings), state=state):
-        last = step
-    killed = Run.create(tmp_path / "killed", settings)
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)}
-    command = [sys.executable, "-c", textwrap.dedent(PROGRAM), str(killed.folder)]
-    for more in (3, 60, 200):  # kill -9 once this many more checkpoints have been written
-        start = len(list(killed.history()))
-        process = subprocess.Popen(command, env=environment)
-        deadline = time.monotonic() + 120
-        while len(list(killed.history())) < min(start + more, 390) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    subprocess.run(command, env=environment, check=True)
-    assert torch.equal(weights(killed.method()[0]), weights(last.state.method))
-    assert [record["step"] for record in killed.history()] == list(range(1, 401))
 
 
 def test_the_best_weights_are_the_ones_to_evaluate(tmp_path: Path) -> None:
@@ -131,3 +96,104 @@ def test_folders_that_hold_no_run(tmp_path: Path) -> None:
     path.write_text(yaml.safe_dump(notes))
     with pytest.raises(CheckpointError, match="no setting 'stepz'; did you mean 'steps'"):
         Run.open(tmp_path / "run")
+
+
+def test_steps_that_broke_the_weights_are_never_saved(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    state, _ = run.resume()
+    train(run, state, until=2)
+    good = weights(state.method)
+    with torch.no_grad():
+        next(state.method.parameters()).fill_(math.nan)
+    run.save(state)
+    with pytest.raises(TrainingError, match=r"step 3: .*digest [0-9a-f]{16}.*The step before broke the weights"):
+        train(run, state)
+    run.save(state)
+    again = run.resume()[0]
+    assert again.number == 2
+    assert torch.equal(weights(again.method), good)
+
+
+def test_a_damaged_best_gives_way_with_a_warning(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    state, _ = run.resume()
+    run.save_best(state, 0.5)
+    first = weights(state.method)
+    train(run, state)
+    run.save_best(state, 0.6)
+    newest = run.checkpoints / "best-00000012.safetensors"
+    newest.write_bytes(newest.read_bytes()[:-1])
+    with pytest.warns(UserWarning, match=r"best-00000012 cannot be read: .*An earlier one is used"):
+        method, notes = run.method()
+    assert torch.equal(weights(method), first)
+    assert notes["validation"] == 0.5
+
+
+def test_a_damaged_checkpoint_is_told_of_and_trained_again(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    train(run, run.resume()[0])
+    end = weights(run.method()[0])
+    (run.checkpoints / "step-00000012.json").write_text("{}")
+    state, damaged = run.resume()
+    assert state.number == 11
+    assert [record["step"] for record in run.history()] == list(range(1, 12))
+    assert len(damaged) == 1
+    train(run, state)
+    assert torch.equal(weights(run.method()[0]), end)
+
+
+def test_a_last_line_cut_off_is_dropped_and_written_again(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    train(run, run.resume()[0], until=3)
+    with (run.folder / "train.jsonl").open("a") as file:
+        file.write('{"step": 4, "lo')
+    assert [record["step"] for record in run.history()] == [1, 2, 3]
+    train(run, run.resume()[0], until=5)
+    assert [record["step"] for record in run.history()] == [1, 2, 3, 4, 5]
+
+
+def test_data_that_changed_are_not_trained_on_further(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    path = run.folder / "run.yaml"
+    path.write_text(path.read_text().replace(run.episodes, "0123456789abcdef"))
+    with pytest.raises(CheckpointError, match=r"trained on other episodes .*the data have changed"):
+        Run.open(run.folder).resume()
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    (run.folder / "train.jsonl").mkdir()
+    with pytest.raises(CheckpointError, match=r"train.jsonl cannot be written: Is a directory"):
+        run.log({"step": 1})
+
+
+def test_left_over_checkpoints_are_no_new_run(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    run.save(run.resume()[0])
+    (run.folder / "run.yaml").unlink()
+    with pytest.raises(SettingsError, match="holds a run already"):
+        Run.create(run.folder, sine_run())
+
+
+def test_checkpoints_of_another_net_are_refused(tmp_path: Path) -> None:
+    run = Run.create(tmp_path / "run", sine_run())
+    run.save(run.resume()[0])
+    path = run.folder / "run.yaml"
+    path.write_text(path.read_text().replace("- 8", "- 9"))
+    with pytest.raises(CheckpointError, match=r"the saved weights do not fit MAML: size mismatch for head.weight"):
+        Run.open(run.folder).method()
+
+
+def dots(method: str, **more: object) -> RunSettings:
+    return RunSettings.read({"method": method, "tasks": {"name": "train.runs:Dots", "ways": 3}} | more)
+
+
+def test_methods_refuse_tasks_that_they_cannot_learn() -> None:
+    with pytest.raises(SettingsError, match="protonet learns classes, and sines has real values"):
+        build_method(RunSettings.read({"method": "protonet", "tasks": "sines"}))
+    with pytest.raises(SettingsError, match=r"maml takes tasks of one number of classes; got ways 4 .* and 3"):
+        build_method(dots("maml", train={"ways": 4}))
+    with pytest.raises(SettingsError, match=r"got ways \(2, 4\)"):
+        build_method(dots("maml", tasks={"name": "train.runs:Dots", "ways": [2, 4]}))
+    build_method(dots("protonet", train={"ways": 4}))
+    build_method(dots("maml", train={"shots": 2}))

@@ -126,8 +126,9 @@ def load_weights(method: MetaLearner, tensors: dict[str, Tensor]) -> None:
     try:
         method.load_state_dict(saved)
     except RuntimeError as error:
+        reason = str(error).splitlines()[-1].strip()  # torch lists every weight; one tells enough
         raise CheckpointError(
-            f"the saved weights do not fit {type(method).__name__}: {error} Build it with the settings it was trained "
+            f"the saved weights do not fit {type(method).__name__}: {reason} Build it with the settings it was trained "
             "with."
         ) from error
 
