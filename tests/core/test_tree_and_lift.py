@@ -1,5 +1,6 @@
 """Trees of tensors, and the one task axis."""
 
+import inspect
 from typing import NamedTuple
 
 import pytest
@@ -66,4 +67,4 @@ def test_several_batches_go_side_by_side():
 
 def test_an_unknown_way_is_refused():
     with pytest.raises(SettingsError, match="how='quickly': tasks are run by 'map' or 'loop'"):
-        over_tasks(torch.sum, torch.ones(2, 2), how="quickly")
+        inspect.unwrap(over_tasks)(torch.sum, torch.ones(2, 2), how="quickly")

@@ -7,7 +7,7 @@ Bayesian methods share every other line of the library. They are NamedTuples: th
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
@@ -23,6 +23,7 @@ Likelihood = Literal["categorical", "gaussian"]
 Metric = Literal["accuracy", "mse"]
 
 
+@runtime_checkable
 class Prediction(Protocol):
     """The interface of a predictive distribution over the targets of `n` examples."""
 
