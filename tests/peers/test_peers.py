@@ -20,7 +20,7 @@ def peers() -> types.ModuleType:
 
 
 @pytest.mark.filterwarnings("default")
-@pytest.mark.parametrize("dtype, limit", [(torch.float32, 1e-5), (torch.float64, 1e-10)])
+@pytest.mark.parametrize(("dtype", "limit"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
 @pytest.mark.parametrize("batch_norm", [True, False])
 def test_the_exact_meta_gradient_is_the_one_of_higher(peers, batch_norm, dtype, limit):
     pytest.importorskip("higher", reason="higher is not installed; benchmarks/peers.py makes an environment with it")
