@@ -24,8 +24,8 @@ FLOOR_MINUTES = 0.75
 RECIPES = Path(__file__).with_name("demo.yaml")
 
 TELLS = """\
-Meta-training sees many small tasks: tell some characters apart from one drawing of each.
-Then come characters of scripts that it has never seen, again one drawing of each.
+Meta-training: many small tasks, each to tell a few characters apart from one
+drawing of each. The test: characters of scripts that it has never seen.
 """
 
 AFTER = """

@@ -39,13 +39,17 @@ def note() -> Console:
 
 
 def say(text: str, *, style: str = "") -> None:
-    """One plain line (or several) of results, never wrapped or coloured by chance."""
-    out().print(Text(text, style), soft_wrap=True)
+    """Plain lines of results, wrapped at words on a terminal only."""
+    _print(out(), Text(text, style))
 
 
 def warn(text: str) -> None:
-    """One line that a person should read, on standard error."""
-    note().print(Text(text, "yellow"), soft_wrap=True)
+    """What a person should read, on standard error."""
+    _print(note(), Text(text, "yellow"))
+
+
+def _print(console: Console, text: Text) -> None:
+    console.print(text, soft_wrap=not console.is_terminal)
 
 
 def error(text: str, *, title: str = "Error") -> None:
@@ -54,7 +58,7 @@ def error(text: str, *, title: str = "Error") -> None:
     if console.is_terminal:
         console.print(Panel(Text(text, "default"), title=title, title_align="left", border_style="red"))
     else:
-        console.print(Text(f"{title.lower()}: {text}"), soft_wrap=True)
+        _print(console, Text(f"{title.lower()}: {text}"))
 
 
 def json_out(value: Any) -> None:
@@ -84,7 +88,7 @@ class _Detail(ProgressColumn):
     """What the work itself has to say, in the task's `detail` field."""
 
     def render(self, task: Task) -> Text:
-        return Text(str(task.fields.get("detail", "")))
+        return Text(str(task.fields.get("detail", "")), no_wrap=True, overflow="ellipsis")
 
 
 class Ticker:
@@ -102,12 +106,7 @@ class Ticker:
         elif time.monotonic() - self._spoke >= self._every:
             self._spoke = time.monotonic()
             share = f"{done / self._total:.0%}" if self._total else f"{done:g}"
-            note().print(Text(f"{self._what}: {share}  {detail}".rstrip()), soft_wrap=True)
-
-    def say(self, text: str) -> None:
-        """A line that stays, above the bar."""
-        console = self._bar.console if self._bar is not None else note()
-        console.print(Text(text), soft_wrap=True)
+            _print(note(), Text(f"{self._what}: {share}  {detail}".rstrip()))
 
 
 @contextmanager
@@ -119,7 +118,7 @@ def progress(what: str, total: float | None, *, quiet: bool = False) -> Iterator
         return
     columns = (
         TextColumn("{task.description}"),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=8),
         TextColumn("{task.percentage:>3.0f}%"),
         _Detail(),
         TimeRemainingColumn(compact=True),

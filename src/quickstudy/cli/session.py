@@ -164,7 +164,7 @@ class Session:
             self.run.log({"step": step.number, **numbers, "seconds": round(step.seconds, 3)})
         number, seconds = self.began
         speed = (step.number - number) * step.tasks / max(step.seconds - seconds, 1e-9)
-        detail = f"step {step.number}  loss {step.loss:.3f}  {self.said}{speed:.3g} tasks/s"
+        detail = f"step {step.number}  loss {step.loss:.3g}  {self.said}{speed:.3g} tasks/s"
         ticker.at(step.state.done(step.number), detail)
 
     def _validate(self, state: TrainState) -> None:
@@ -175,7 +175,7 @@ class Session:
         self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
         if not before or self._gain(found.mean) > max(map(self._gain, before)):
             self.run.save_best(state, found.mean)
-        self.said = f"validation {findings.score(found.mean, self.metric)}  "
+        self.said = f"val {findings.score(found.mean, self.metric)}  "
 
     def _validations(self) -> list[float]:
         return [record["validation"]["mean"] for record in self.run.history() if "validation" in record]
@@ -228,7 +228,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
         asked.append(number)
         if len(asked) > 1:
             raise KeyboardInterrupt("Interrupted at once; the last checkpoint is kept.")
-        screen.warn("Finishing this step, then saving. Press Ctrl-C again to stop at once.")
+        screen.warn("\nFinishing this step, then saving. Press Ctrl-C again to stop at once.")
 
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
         yield lambda: False
