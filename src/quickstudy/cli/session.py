@@ -147,8 +147,8 @@ class Session:
             try:
                 for step in fit(state.method, source, state=state):
                     self._note(step, ticker)
-                    if self.watch.validate_every and step.number % self.watch.validate_every == 0:
-                        self._validate(state)
+                    if self.watch.validate_every and (step.number % self.watch.validate_every == 0 or state.over):
+                        self._validate(state)  # also at the end, wherever the minutes put it
                     elif self._due(state):
                         self._save(state)
                     if interrupted() or self._out_of_patience():
