@@ -77,6 +77,8 @@ def get(kind: str, name: str) -> type:
             f"{kind} {name!r} cannot be imported: {error}. An address reads package.module:Class, "
             "importable from where you run."
         ) from error
+    if not isinstance(found, type):
+        raise SettingsError(f"{kind} {name!r} is {found!r}; expected a class. An address reads package.module:Class.")
     return found
 
 

@@ -49,6 +49,16 @@ def test_types_in_a_word(annotation: object, expected: str) -> None:
     assert shown_type(annotation) == expected
 
 
+def test_what_must_be_given_is_said() -> None:
+    from cyclopts import Group
+
+    from quickstudy.cli.flags import parameter
+    from quickstudy.tasks.folder import Folder
+
+    path = next(flag for flag in flags_of(Folder, ("tasks",), {}) if flag.name == "--tasks.path")
+    assert parameter(path, Group("x")).annotation.__metadata__[0].help.endswith("[required]")
+
+
 def test_values_as_typed() -> None:
     assert [shown(v) for v in ((40, 40), None, True, 0.4, "x")] == ["40,40", "none", "yes", "0.4", "x"]
 

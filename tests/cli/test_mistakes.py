@@ -46,6 +46,8 @@ def refused(capsys: pytest.CaptureFixture[str], line: str, code: int, *said: str
         ("train maml --net conv5", FAILED, ["no net named 'conv5'", "did you mean 'conv4'"]),
         ("train maml --method.rule sdg", FAILED, ["no rule named 'sdg'", "did you mean 'sgd'"]),
         ("train nowhere:Method", FAILED, ["'nowhere:Method' cannot be imported", "package.module:Class"]),
+        ("train os:path", FAILED, ["method 'os:path' is <module", "expected a class", "package.module:Class"]),
+        ("train pathlib:Path", FAILED, ["'pathlib:Path' cannot be used as one", "subclass of MetaLearner"]),
         ("train maml --tasks sines --steps 0", FAILED, ["Training.steps", "greater than or equal to 1", "got '0'"]),
         ("train maml --tasks sines --method.steps x", FAILED, ["MAML.steps", "valid integer", "got 'x'"]),
         ("train maml --tasks sines --method.gradient exat", FAILED, ["'exact'", "got 'exat'"]),

@@ -202,7 +202,7 @@ def test_the_demo_does_all_of_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     monkeypatch.setattr(demo, "FLOOR_MINUTES", 0.001)
     assert main(["demo", "--episodes", "2", "--quiet"]) == 0
     out = capsys.readouterr().out
-    assert "one drawing of each" in out
+    assert "scripts that it has never seen" in out
     assert "fine-tuning" in out
     assert "Report: runs/demo-glyphs/report.html" in out
     assert "quickstudy adapt runs/demo-glyphs" in out

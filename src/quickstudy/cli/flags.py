@@ -124,7 +124,7 @@ def parameter(flag: Flag, group: Group) -> inspect.Parameter:
         name=flag.name,
         negative="--" + ".".join([*section, f"no-{last}"]) if switch else "",
         group=group,
-        help=f"{flag.explained} [default: {shown(flag.default)}]".strip(),
+        help=f"{flag.explained} [default: {shown(flag.default)}]".strip().replace("[default: ]", "[required]"),
         show_default=False,
         metavar=None if switch else shown_type(flag.type),
     )
@@ -211,7 +211,7 @@ def shown(value: Any) -> str:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return registry.name_of(type(value))
     if value is PydanticUndefined or value is dataclasses.MISSING:
-        return "none: it must be given"
+        return ""
     if isinstance(value, (list, tuple)):
         return ",".join(shown(each) for each in value)
     if value is None:

@@ -163,7 +163,23 @@ def chosen(given: Mapping[str, Any]) -> dict[str, type]:
     """The classes of the method, tasks and net that are asked for, or their defaults."""
     classes = {kind: registry.get(kind, chosen_name(given.get(kind)) or DEFAULTS[kind]) for kind in ("method", "tasks")}
     classes["net"] = registry.get("net", chosen_name(given.get("net")) or usual_net(classes["tasks"]))
+    for kind, cls in classes.items():
+        _refuse_others(kind, cls)
     return classes
+
+
+def _refuse_others(kind: str, cls: type) -> None:
+    """Refuse a class of the user's that is not of the kind it is used as."""
+    from torch import nn
+
+    from quickstudy.core.learner import MetaLearner
+    from quickstudy.tasks.source import Tasks
+
+    base: type = {"method": MetaLearner, "tasks": Tasks, "net": nn.Module}[kind]
+    if not issubclass(cls, base):
+        raise SettingsError(
+            f"{kind} {registry.name_of(cls)!r} cannot be used as one: expected a subclass of {base.__name__}."
+        )
 
 
 def usual_net(tasks: type) -> str:
