@@ -8,8 +8,8 @@ more than 1e-5 at a row's limit, or float64 by more than 1e-9 anywhere.
 
 The reference net is written here with torch's own layers, so that nothing of quickstudy is on the peers' side.
 
-The last two columns say how far either float32 result is from learn2learn's float64 one, and so bound what agreement can
-mean: with batch norm at one shot, steps of 0.4 from a random start magnify rounding, and one maximum or ReLU that falls
+The last two columns say how far either float32 result is from learn2learn's float64 one: what agreement can
+mean. With batch norm at one shot, steps of 0.4 from a random start magnify rounding, and one maximum or ReLU that falls
 on the other side of its kink moves the gradient by more than the limit, whoever does the arithmetic. Those rows are
 shown, not held to it.
 """
