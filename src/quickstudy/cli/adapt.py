@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["EXAMPLES", "adapt"]
 
 EXAMPLES = """\
-The folder holds a subfolder for each class, named after it, with one example or more:
-  letters/alpha/1.png  letters/alpha/2.png  letters/beta/1.png  letters/gamma/1.png
+The folder holds a subfolder for each class, with one example or more:
+  letters/alpha/1.png   letters/alpha/2.png   letters/beta/1.png
 
 Examples:
   quickstudy adapt runs/demo letters unknown.png another.png

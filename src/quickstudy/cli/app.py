@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -75,7 +76,7 @@ def make_app(argv: Sequence[str]) -> App:
         "check": (check.check, check.EXAMPLES),
     }
     for order, (name, (command, examples)) in enumerate(commands.items()):
-        app.command(command, name=name, help_epilogue=examples, sort_key=order)
+        app.command(command, name=name, help=_told_once(command), help_epilogue=examples, sort_key=order)
     return app
 
 
@@ -106,6 +107,12 @@ def _usage(error: CycloptsError, words: Sequence[str]) -> str:
         )
     command = words[0] if words and words[0].isalpha() and not text.startswith("Unknown command") else ""
     return f"{text}\nSee `{' '.join(part for part in ('quickstudy', command, '--help') if part)}`."
+
+
+def _told_once(command: Callable[..., int]) -> str:
+    """What the documentation of a command says before its arguments, a line a paragraph, to be wrapped anew."""
+    text = inspect.cleandoc(command.__doc__ or "").partition("\nArgs:")[0].strip()
+    return "\n\n".join(" ".join(part.split()) for part in text.split("\n\n"))
 
 
 def _told(error: Exception) -> str:

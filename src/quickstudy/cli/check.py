@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
 from quickstudy.cli import screen
+from quickstudy.cli.screen import Switch
 
 __all__ = ["EXAMPLES", "check"]
 
@@ -21,8 +18,8 @@ def check(
     method: str,
     /,
     *,
-    json: Annotated[bool, Parameter(negative="")] = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    json: Switch = False,
+    quiet: Switch = False,
     threads: int | None = None,
 ) -> int:
     """Check a method against the contract: purity, no leaks from queries, gradients, saving, that it learns, and more.

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from quickstudy.cli import screen
-from quickstudy.cli.evaluate import Switch, protocol_of
+from quickstudy.cli.evaluate import protocol_of
 from quickstudy.cli.report import written
+from quickstudy.cli.screen import Switch
 from quickstudy.errors import DataError, SettingsError
 
 if TYPE_CHECKING:

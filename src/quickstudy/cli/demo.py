@@ -9,15 +9,16 @@ from typing import Any, Literal
 import yaml
 
 from quickstudy.cli import screen
-from quickstudy.cli.evaluate import Switch, protocol_of, show
+from quickstudy.cli.evaluate import protocol_of, show
 from quickstudy.cli.report import written
+from quickstudy.cli.screen import Switch
 
 __all__ = ["EXAMPLES", "demo", "recipe"]
 
 EXAMPLES = """\
 Examples:
   quickstudy demo                       characters of many scripts; no download
-  quickstudy demo --tasks omniglot      handwritten ones (QUICKSTUDY_DATA or a download)
+  quickstudy demo --tasks omniglot      handwritten ones; a download
 """
 
 FLOOR_MINUTES = 0.75
@@ -30,9 +31,12 @@ drawing of each. The test: characters of scripts that it has never seen.
 
 AFTER = """
 All of it took {seconds:.0f} s. What next?
-  quickstudy adapt {folder} FOLDER IMAGES   classes of your own: a subfolder each
-  quickstudy train maml --help              another method, and its settings
-  quickstudy list                           everything there is"""
+  quickstudy adapt {folder} FOLDER IMAGES
+      learns classes of your own: FOLDER has a subfolder with examples for each
+  quickstudy train maml --help
+      trains another method, and shows its settings
+  quickstudy list
+      shows everything there is"""
 
 
 def demo(

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, Any, Literal
 
 from quickstudy.cli import screen
 from quickstudy.cli.report import written
+from quickstudy.cli.screen import Switch
 
 if TYPE_CHECKING:
     from quickstudy.evaluate import Protocol
@@ -26,8 +25,6 @@ Examples:
   quickstudy evaluate runs/demo --ways 20 --shots 5 --episodes 600
   quickstudy evaluate runs/demo --split val --no-floors
 """
-
-Switch = Annotated[bool, Parameter(negative="")]
 
 
 def evaluate(

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from quickstudy import registry
 from quickstudy.cli import screen
+from quickstudy.cli.screen import Switch
 from quickstudy.errors import SettingsError
 
 __all__ = ["EXAMPLES", "list_"]
@@ -24,7 +23,7 @@ Examples:
 KINDS = {"methods": "method", "tasks": "tasks", "nets": "net", "rules": "rule"}
 
 
-def list_(what: str | None = None, /, *, json: Annotated[bool, Parameter(negative="")] = False) -> int:
+def list_(what: str | None = None, /, *, json: Switch = False) -> int:
     """Show what there is: methods, tasks, nets and step rules, with a line each; or the settings of one of them.
 
     Args:

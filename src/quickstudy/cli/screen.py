@@ -8,15 +8,19 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.panel import Panel
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Ticker", "error", "json_out", "note", "out", "progress", "say", "table", "warn"]
+__all__ = ["Switch", "Ticker", "error", "json_out", "note", "out", "progress", "say", "table", "warn"]
+
+Switch = Annotated[bool, Parameter(negative="", show_default=False)]
+"""A flag that is there or not, without a --no-flag."""
 
 EVERY = 30.0  # seconds between plain progress lines where there is no terminal
 
