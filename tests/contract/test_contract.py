@@ -29,7 +29,7 @@ def test_anil(case):
     hold(case)
 
 
-@parametrised("maml", chosen={"rule": {"name": "learned-rates"}, "steps": 2})
+@parametrised("maml", chosen={"rule": {"name": "learned-rates"}, "steps": 2}, only=STRUCTURAL)
 def test_meta_sgd(case):
     hold(case)
 

@@ -8,17 +8,17 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
-from typing import Any
 
 import safetensors.torch
 import torch
 import yaml
 
+from quickstudy.checks import probe
 from quickstudy.checks.subject import WAYS, Subject
 from quickstudy.core import chance, settings, tree
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner, Stepwise
-from quickstudy.core.lift import How, over_tasks
+from quickstudy.core.lift import over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.errors import MethodError
 
@@ -58,7 +58,7 @@ def _check(name: str, needs: str = "", classes: bool = False) -> Callable[[Check
 @_check("prediction")
 def _prediction(subject: Subject) -> None:
     """A learner is a tree of tensors; a prediction is a NamedTuple of tensors with nll, score, mean and metric."""
-    method, episode, noise = _one(subject)
+    method, episode, noise = probe.one(subject)
     learner = method.adapt(episode.support, *noise)
     for leaf in tree.leaves(learner):
         if not isinstance(leaf, Tensor):
@@ -66,7 +66,7 @@ def _prediction(subject: Subject) -> None:
                 f"adapt returned a {type(leaf).__name__} in its learner; expected a tree of tensors only."
             )
     said = method.predict(learner, episode.query.x)
-    if not (isinstance(said, tuple) and hasattr(said, "_fields") and all(_is_tensor(v) for v in tree.leaves(said))):
+    if not hasattr(said, "_fields") or not all(probe.is_tensor(leaf) for leaf in tree.leaves(said)):
         raise MethodError(
             f"predict returned a {type(said).__name__}; expected a NamedTuple of tensors, as Categorical."
         )
@@ -82,39 +82,38 @@ def _prediction(subject: Subject) -> None:
         if got.shape != shape or not torch.isfinite(got).all():
             raise MethodError(f"prediction.{name} has shape {tuple(got.shape)}; expected finite {tuple(shape)}.")
     if subject.kind == "categorical":
-        _same(
-            said.mean.sum(-1), torch.ones_like(said.mean.sum(-1)), "the sum of a query's class probabilities, from 1,"
-        )
+        total = said.mean.sum(-1)
+        probe.same(total, torch.ones_like(total), "the sum of a query's class probabilities, from 1,")
 
 
 @_check("purity")
 def _purity(subject: Subject) -> None:
     """No verb changes parameters, buffers, inputs, attributes or torch's own chance; the same question, same answer."""
-    method, episode, noise = _one(subject)
-    batch = _training_one(subject)
-    before = _photograph(method, episode, batch)
+    method, episode, noise = probe.one(subject)
+    batch = probe.one_to_train_on(subject)
+    before = probe.photograph(method, episode, batch)
     chance_before = torch.random.get_rng_state()
     learner = method.adapt(episode.support, *noise)
     first = method.predict(learner, episode.query.x), method.meta_loss(batch, *noise)
-    _unchanged(before, _photograph(method, episode, batch))
+    probe.unchanged(before, probe.photograph(method, episode, batch))
     if not torch.equal(chance_before, torch.random.get_rng_state()):
         raise MethodError(
             "adapt, predict or meta_loss drew from torch's own chance. Set noise_size; use the noise given."
         )
-    other = _task(subject.episodes([7]))
+    other = probe.task(subject.episodes([7]))
     method.adapt(other.support, *noise)
     again = method.predict(learner, episode.query.x), method.meta_loss(batch, *noise)
-    _same(first, again, "the answer to a question asked twice, with another task adapted to in between,")
-    _same(first[0], method.predict(method.adapt(episode.support, *noise), episode.query.x), "the second adapt's answer")
+    probe.same(first, again, "the answer to a question asked twice, with another task adapted to in between,")
+    probe.same(first[0], probe.answer(method, episode, noise), "the answers after adapting a second time")
 
 
 @_check("dtype")
 def _dtype(subject: Subject) -> None:
     """What is floating point comes out as it went in: float64 from float64, float32 from float32."""
     for dtype in (torch.float64, torch.float32):
-        method, episode, noise = _one(subject, dtype)
+        method, episode, noise = probe.one(subject, dtype)
         learner = method.adapt(episode.support, *noise)
-        loss = method.meta_loss(_training_one(subject, dtype), *noise)
+        loss = method.meta_loss(probe.one_to_train_on(subject, dtype), *noise)
         for where, values in (
             ("the learner", learner),
             ("the prediction", method.predict(learner, episode.query.x)),
@@ -135,62 +134,65 @@ def _dtype(subject: Subject) -> None:
 def _loop_equals_map(subject: Subject) -> None:
     """Tasks run together by `vmap`, whole or in chunks, give the loop's losses, meta-gradients and predictions."""
     method = subject.build()
-    looped = _training(subject, method, "loop", None), _said(subject, method, "loop", None)
+    looped = probe.batch(subject, method, "loop", None)
     for chunk in (None, 2):
-        mapped = _training(subject, method, "map", chunk), _said(subject, method, "map", chunk)
-        _same(looped, mapped, f"what vmap (chunk {chunk}) gives, from the loop's,")
+        mapped = probe.batch(subject, method, "map", chunk)
+        probe.same(looped, mapped, f"what vmap (chunk {chunk}) gives, from the loop's,")
 
 
 @_check("no query leak")
 def _no_query_leak(subject: Subject) -> None:
     """What is said of a query is the same alone, among others, and among others that changed."""
-    method, episode, noise = _one(subject)
+    method, episode, noise = probe.one(subject)
     learner = method.adapt(episode.support, *noise)
     x = episode.query.x
     together = method.predict(learner, x).mean
     half = len(x) // 2
     mend = ". Take statistics from the support (quickstudy.core.apply), not from whatever batch is at hand"
     alone = torch.cat([method.predict(learner, x[i : i + 1]).mean for i in range(len(x))])
-    _same(together, alone, "a query's prediction alone, from that among others,", mend)
+    probe.same(together, alone, "a query's prediction alone, from that among others,", mend)
     changed = torch.cat([x[:half], 3 * x[half:].flip(0) + 1])
-    _same(together[:half], method.predict(learner, changed).mean[:half], "predictions when other queries changed", mend)
+    others = method.predict(learner, changed).mean[:half]
+    probe.same(together[:half], others, "predictions when other queries changed", mend)
 
 
 @_check("padding")
 def _padding(subject: Subject) -> None:
     """Masked examples, whatever they hold, change no prediction, loss or meta-gradient."""
-    method, episode, noise = _one(subject)
-    batch = _training_one(subject)
-    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x), _slope(method, batch, noise)
+    method, episode, noise = probe.one(subject)
+    batch = probe.one_to_train_on(subject)
+    plain = probe.answer(method, episode, noise)
+    slope = probe.loss_and_gradient(method, batch, noise)
     mend = ". Weigh every sum and mean over examples by their mask"
     for filling in (0.0, 1e4):
-        support = _padded(episode.support, filling)
-        said = method.predict(method.adapt(support, *noise), episode.query.x)
-        _same(plain[0], said, f"predictions when the support was padded with {filling:g}", mend)
-        padded = Episode(_padded(batch.support, filling), _padded(batch.query, filling))
-        _same(plain[1], _slope(method, padded, noise), f"meta_loss or its gradient when padded with {filling:g}", mend)
+        padded = episode._replace(support=probe.padded(episode.support, filling))
+        said = probe.answer(method, padded, noise)
+        probe.same(plain, said, f"predictions when the support was padded with {filling:g}", mend)
+        wider = Episode(*(probe.padded(part, filling) for part in batch))
+        again = probe.loss_and_gradient(method, wider, noise)
+        probe.same(slope, again, f"meta_loss or its gradient when padded with {filling:g}", mend)
 
 
 @_check("support order", needs="support_order")
 def _support_order(subject: Subject) -> None:
     """The support in another order makes the same learner."""
-    method, episode, noise = _one(subject)
+    method, episode, noise = probe.one(subject)
     order = torch.randperm(len(episode.support.x), generator=torch.Generator().manual_seed(0))
     shuffled = Examples(*(field[order] for field in episode.support))
-    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x)
-    said = method.predict(method.adapt(shuffled, *noise), episode.query.x)
-    _same(plain, said, "predictions when the support was reordered", ". Or declare tags.support_order=False")
+    plain = probe.answer(method, episode, noise)
+    said = probe.answer(method, episode._replace(support=shuffled), noise)
+    probe.same(plain, said, "predictions when the support was reordered", ". Or declare tags.support_order=False")
 
 
 @_check("relabelling", needs="relabels", classes=True)
 def _relabelling(subject: Subject) -> None:
     """Other names for the classes rename the predictions, and change nothing else."""
-    method, episode, noise = _one(subject)
+    method, episode, noise = probe.one(subject)
     names = torch.arange(WAYS).roll(2)
     support = episode.support._replace(y=episode.support.y[:, names])
-    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x).mean[:, names]
-    said = method.predict(method.adapt(support, *noise), episode.query.x).mean
-    _same(plain, said, "predictions when classes were renamed", ". Or declare tags.relabels=False")
+    plain = probe.answer(method, episode, noise).mean[:, names]
+    said = probe.answer(method, episode._replace(support=support), noise).mean
+    probe.same(plain, said, "predictions when classes were renamed", ". Or declare tags.relabels=False")
 
 
 @_check("any ways", needs="any_ways", classes=True)
@@ -198,9 +200,9 @@ def _any_ways(subject: Subject) -> None:
     """One instance takes tasks of fewer and of more classes."""
     method = subject.build()
     for ways in (2, WAYS + 3):
-        episode = _task(subject.episodes([0], ways=ways))
-        noise = _task(subject.noise(method, [0]))
-        mean = method.predict(method.adapt(episode.support, *noise), episode.query.x).mean
+        episode = probe.task(subject.episodes([0], ways=ways))
+        noise = probe.task(subject.noise(method, [0]))
+        mean = probe.answer(method, episode, noise).mean
         if mean.shape != episode.query.y.shape or not torch.isfinite(mean).all():
             raise MethodError(
                 f"{ways} ways gave probabilities of shape {tuple(mean.shape)}; expected finite "
@@ -214,13 +216,14 @@ def _any_ways(subject: Subject) -> None:
 @_check("save and load")
 def _save_and_load(subject: Subject) -> None:
     """Its state, through safetensors into a fresh instance, gives identical predictions."""
-    method, episode, noise = _one(subject)
+    method, episode, noise = probe.one(subject)
     saved = safetensors.torch.save({name: value.contiguous() for name, value in method.state_dict().items()})
     other = subject.build(seed=1)
     other.load_state_dict(safetensors.torch.load(saved))
-    plain = method.predict(method.adapt(episode.support, *noise), episode.query.x)
-    said = other.predict(other.adapt(episode.support, *noise), episode.query.x)
-    _same(plain, said, "predictions after save and load", ". Keep what is learned in parameters or buffers", exact=True)
+    plain = probe.answer(method, episode, noise)
+    said = probe.answer(other, episode, noise)
+    mend = ". Keep what is learned in parameters or buffers"
+    probe.same(plain, said, "predictions after save and load", mend, exact=True)
 
 
 @_check("settings")
@@ -232,7 +235,8 @@ def _settings(subject: Subject) -> None:
     if back != subject.chosen:
         raise MethodError(f"settings read back from YAML are {back}; expected {subject.chosen}. Use plain values.")
     twin = Subject(subject.cls, back, subject.net, subject.item, subject.kind)
-    _same(subject.build().state_dict(), twin.build().state_dict(), "the weights that the settings make", exact=True)
+    weights = subject.build().state_dict(), twin.build().state_dict()
+    probe.same(*weights, "the weights that the settings make", exact=True)
 
 
 @_check("gradients")
@@ -240,20 +244,19 @@ def _gradients(subject: Subject) -> str:
     """The gradient of meta_loss agrees with central differences along random directions, to 1e-5 of its length."""
     if getattr(subject.chosen, "gradient", "exact") == "first-order":
         raise NotApplicable("gradient='first-order' is not the derivative of meta_loss, on purpose")
-    method, batch = subject.build(), _training_one(subject)
-    noise = _task(subject.noise(method, [0]))
+    method, batch = subject.build(), probe.one_to_train_on(subject)
+    noise = probe.task(subject.noise(method, [0]))
     names = [name for name, _ in method.named_parameters()]
     if not names:
         raise NotApplicable("it has no parameters")
     start = torch.cat([weight.detach().flatten() for weight in method.parameters()])
-    slope = torch.cat([s.flatten() for s in _slope(method, batch, noise)[1]])
+    slope = torch.cat([s.flatten() for s in probe.loss_and_gradient(method, batch, noise)[1]])
     worst, step = 0.0, 1e-6
     for direction in torch.from_numpy(chance.normals(chance.key("directions"), range(5), len(start))):
         along = direction / direction.norm()
-        rise = _loss_at(method, start + step * along, batch, noise) - _loss_at(
-            method, start - step * along, batch, noise
-        )
-        worst = max(worst, abs(rise / (2 * step) - float(slope @ along)) / max(float(slope.norm()), 1e-3))
+        ahead, behind = (probe.loss_at(method, start + length * along, batch, noise) for length in (step, -step))
+        gap = abs((ahead - behind) / (2 * step) - float(slope @ along))
+        worst = max(worst, gap / max(float(slope.norm()), 1e-3))
     if not worst < 1e-5:
         raise MethodError(
             f"the gradient of meta_loss differs from central differences by {worst:.1e} of its length; expected below "
@@ -300,10 +303,10 @@ def _train(subject: Subject, method: MetaLearner, optimizer: torch.optim.Optimiz
         optimizer.step()
 
 
-def _ahead(subject: Subject, one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether one score is better than another, their intervals apart."""
-    gain = one[0] - other[0] if subject.kind == "categorical" else other[0] - one[0]
-    return gain > one[1] + other[1]
+def _ahead(subject: Subject, score: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether a score is better than another, their intervals apart."""
+    gain = score[0] - other[0] if subject.kind == "categorical" else other[0] - score[0]
+    return gain > score[1] + other[1]
 
 
 def _score(subject: Subject, method: MetaLearner, adapted: bool = True) -> tuple[float, float]:
@@ -330,105 +333,3 @@ def _score(subject: Subject, method: MetaLearner, adapted: bool = True) -> tuple
 
 def _text(score: tuple[float, float]) -> str:
     return f"{score[0]:.3f} ± {score[1]:.3f}"
-
-
-# --- what the checks share --------------------------------------------------------------------------------------------
-
-
-def _task(batch: Any) -> Any:
-    """The first task of a batch."""
-    return tree.map_leaves(lambda leaf: leaf[0], batch)
-
-
-def _one(subject: Subject, dtype: torch.dtype = torch.float64) -> tuple[MetaLearner, Episode, tuple[Tensor, ...]]:
-    """A method, an episode and the noise for it."""
-    method = subject.build(dtype=dtype)
-    return method, _task(subject.episodes([0], dtype)), _task(subject.noise(method, [0], dtype))
-
-
-def _training_one(subject: Subject, dtype: torch.dtype = torch.float64) -> Episode:
-    one: Episode = _task(subject.training([0], dtype))
-    return one
-
-
-def _training(subject: Subject, method: MetaLearner, how: How, chunk: int | None) -> tuple[Tensor, ...]:
-    """The losses of a few tasks, and the gradient of their mean."""
-    indices = range(3)
-    losses = over_tasks(method, subject.training(indices), *subject.noise(method, indices), how=how, chunk=chunk)
-    return losses, *_gradient(losses.mean(), method)
-
-
-def _said(subject: Subject, method: MetaLearner, how: How, chunk: int | None) -> Any:
-    """What a few learners say of their queries."""
-    indices = range(3)
-    episodes = subject.episodes(indices)
-    learners = over_tasks(method.adapt, episodes.support, *subject.noise(method, indices), how=how, chunk=chunk)
-    return over_tasks(method.predict, learners, episodes.query.x, how=how, chunk=chunk)
-
-
-def _slope(method: MetaLearner, batch: Episode, noise: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...]]:
-    loss = method.meta_loss(batch, *noise)
-    return loss, _gradient(loss, method)
-
-
-def _gradient(loss: Tensor, method: MetaLearner) -> tuple[Tensor, ...]:
-    parameters = list(method.parameters())
-    if not parameters:
-        return ()
-    return torch.autograd.grad(loss, parameters, allow_unused=True, materialize_grads=True)
-
-
-def _loss_at(method: MetaLearner, flat: Tensor, batch: Episode, noise: tuple[Tensor, ...]) -> float:
-    """The loss with all parameters taken from one vector."""
-    params, used = {}, 0
-    for name, weight in method.named_parameters():
-        params[name] = flat[used : used + weight.numel()].view_as(weight)
-        used += weight.numel()
-    return float(torch.func.functional_call(method, params, (batch, *noise)))
-
-
-def _padded(part: Examples, filling: float) -> Examples:
-    """Two masked examples before the others and two after; order is kept for methods to which it matters."""
-
-    def around(values: Tensor, filler: Tensor) -> Tensor:
-        return torch.cat([filler, values, filler])
-
-    x = torch.full_like(part.x[:2], filling)
-    y = torch.full_like(part.y[:2], filling) if part.y.is_floating_point() else part.y[:2].flip(-1)
-    return Examples(around(part.x, x), around(part.y, y), around(part.mask, torch.zeros_like(part.mask[:2])))
-
-
-def _photograph(method: MetaLearner, *inputs: Any) -> dict[str, Any]:
-    """Everything that a verb could change: inputs, and all that modules hold, copied where it is a tensor."""
-    held = {"inputs": inputs}
-    for path, module in method.named_modules():
-        held |= {f"{path or 'self'}.{name}": value for name, value in vars(module).items() if name != "_modules"}
-    return {name: _copied(value) for name, value in held.items()}
-
-
-def _copied(value: Any) -> tuple[list[Any], Any]:
-    flat, spec = tree.flatten(value)
-    return [leaf.detach().clone() if _is_tensor(leaf) else leaf for leaf in flat], spec
-
-
-def _unchanged(before: dict[str, Any], after: dict[str, Any]) -> None:
-    mend = "Return what is learned about a task; store nothing on the module."
-    for name in before.keys() | after.keys():
-        if name not in before or name not in after or before[name][1] != after[name][1]:
-            raise MethodError(f"adapt, predict or meta_loss made, removed or resized {name}. {mend}")
-        for old, new in zip(before[name][0], after[name][0], strict=True):
-            if not (torch.equal(old, new) if _is_tensor(old) and _is_tensor(new) else old is new):
-                raise MethodError(f"adapt, predict or meta_loss changed {name}. {mend}")
-
-
-def _is_tensor(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
-def _same(first: Any, second: Any, what: str, mend: str = "", exact: bool = False) -> None:
-    """Raise unless two trees of tensors are equal, up to rounding unless `exact`."""
-    for a, b in zip(tree.leaves(first), tree.leaves(second), strict=True):
-        close = torch.equal(a, b) if exact else torch.allclose(a, b, rtol=1e-7, atol=1e-9)
-        if a.shape != b.shape or not close:
-            gap = f"by up to {(a - b).abs().max():.1e}" if a.shape == b.shape and a.is_floating_point() else "in shape"
-            raise MethodError(f"{what} differ {gap}; expected no difference{mend}.")
