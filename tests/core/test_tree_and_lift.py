@@ -1,15 +1,17 @@
 """Trees of tensors, and the one task axis."""
 
 import inspect
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
 
 from helpers import random_episodes
-from quickstudy import Categorical, Episode, over_tasks
+from quickstudy import MAML, Categorical, Episode, MetaLearner, ProtoNet, Tags, over_tasks
 from quickstudy.core import tree
+from quickstudy.core.lift import NUMBERS, OWN_CONVOLUTIONS, plan
 from quickstudy.errors import SettingsError
+from quickstudy.nets import Conv4, Flatten
 
 
 class Pair(NamedTuple):
@@ -68,3 +70,34 @@ def test_several_batches_go_side_by_side():
 def test_an_unknown_way_is_refused():
     with pytest.raises(SettingsError, match="how='quickly': tasks are run by 'map' or 'loop'"):
         inspect.unwrap(over_tasks)(torch.sum, torch.ones(2, 2), how="quickly")
+
+
+class Loops(ProtoNet):
+    """A method that says it cannot be mapped."""
+
+    tags = Tags(maps=False)
+
+
+def planned(
+    method: MetaLearner, tasks: int = 200, item: tuple[int, ...] = (1, 28, 28), **asked: Any
+) -> tuple[str, int]:
+    return plan(method, random_episodes(tasks, ways=5, shots=1, queries=1, item=item), **asked)
+
+
+def test_a_plan_leaves_nothing_open() -> None:
+    image = (1, 28, 28)
+    together = NUMBERS["cpu"] // (10 * 28 * 28)
+    assert planned(Loops(Flatten(image))) == ("loop", 1)
+    assert planned(ProtoNet(Flatten(image)), tasks=1) == ("loop", 1)
+    assert planned(ProtoNet(Conv4(image, width=4))) == ("map", together)
+    assert planned(ProtoNet(Flatten((1,))), item=(1,)) == ("map", 200)
+    assert planned(MAML(Conv4(image, width=4), 5, steps=1)) == ("map", OWN_CONVOLUTIONS)
+    assert planned(MAML(Conv4(image, width=4), 5, steps=1, adapts="head")) == ("map", together)
+
+
+def test_a_plan_keeps_what_is_asked() -> None:
+    method = ProtoNet(Flatten((1, 28, 28)))
+    assert planned(method, how="loop", chunk=7) == ("loop", 1)
+    assert planned(method, how="map", chunk=7) == ("map", 7)
+    assert planned(method, how="map", tasks=1) == ("map", 1)
+    assert planned(method, chunk=1) == ("loop", 1)

@@ -11,12 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from quickstudy import MAML, SGD, Categorical, Episode, Examples, MetaLearner, ProtoNet, QueryScored, Tags
+from quickstudy import MAML, SGD, Categorical, Episode, Examples, ProtoNet, QueryScored
 from quickstudy.core import chance
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate import Protocol, answer, evaluate
-from quickstudy.evaluate.evaluate import _Session
-from quickstudy.nets import MLP, Conv4
+from quickstudy.nets import MLP
 from quickstudy.tasks.fewshot import FewShotSource
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.sines import Sines
@@ -166,23 +165,6 @@ def test_no_gradient_is_recorded_and_the_mode_is_given_back() -> None:
 def test_methods_in_double_precision_get_doubles() -> None:
     found = answer(ProtoNet(MLP((4,))).double(), pool_source(ways=3), episodes=3, device="cpu")
     assert np.isfinite(found.nll).all()
-
-
-def test_how_to_run_is_asked_of_the_method() -> None:
-    class Loops(Echo):
-        tags = Tags(maps=False)
-
-    def chosen(method: MetaLearner, item: tuple[int, ...]) -> tuple[str, int | None]:
-        x, y = torch.rand(1, 10, *item), torch.eye(5, dtype=torch.bool).repeat(2, 1)[None]
-        part = Examples(x, y, torch.ones(1, 10, dtype=torch.bool))
-        return _Session(method, Given(), None, "").choose(Episode(part, part), (), "auto", None)
-
-    image = (1, 28, 28)
-    assert chosen(Loops(), (1,)) == ("loop", None)
-    assert chosen(MAML(Conv4(image, width=4), 5, steps=1), image) == ("map", 4)
-    assert chosen(MAML(Conv4(image, width=4), 5, steps=1, adapts="head"), image) == ("map", 2**17 // (20 * 784))
-    assert chosen(ProtoNet(Conv4(image, width=4)), image) == ("map", 2**17 // (20 * 784))
-    assert chosen(Echo(), (1,)) == ("map", 2**17 // 20)
 
 
 def test_steps_are_for_methods_that_step() -> None:

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstudy.core import chance, tree
+from quickstudy.core import chance
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner, Stepwise
-from quickstudy.core.lift import over_tasks
+from quickstudy.core.lift import over_tasks, plan
 from quickstudy.core.predictions import Metric
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate.protocol import Protocol
@@ -34,14 +34,6 @@ Progress = Callable[[int, int], None]
 
 BATCH = 64
 """Episodes drawn at a time."""
-NUMBERS = {"cpu": 2**17}
-"""How many input numbers are mapped together: on a CPU, as in two five-way one-shot episodes of 28x28 images,
-which Conv-4 answers 1.1 times as fast as one at a time and 1.4 times as fast as sixteen."""
-OWN_CONVOLUTIONS = 4
-"""How many tasks are mapped together on a CPU where each has convolutions of its own. Of 1 to 32, 4 took the least
-processor time for MAML on the strided and the pooled Conv-4 and fine-tuning together; the best for each was 8, 1, 4."""
-NUMBERS_ELSEWHERE = 2**23
-"""On an accelerator: the first maps of 64 channels then take 2 GiB."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,28 +208,11 @@ class _Session:
         start = time.perf_counter()
         with torch.no_grad():  # not inference mode: a method may want gradients of its own
             if self.chosen is None:
-                self.chosen = self.choose(episodes, noise, how, chunk)
+                self.chosen = plan(self.method, episodes, *noise, how=how, chunk=chunk)
             way, at_once = self.chosen
             found = over_tasks(self.figures, episodes, *noise, how=way, chunk=at_once).cpu().double().numpy()
         seconds = time.perf_counter() - start
         return _Part(found.transpose(1, 0, 2), drawn.query.mask.cpu().numpy(), self.source.classes(indices), seconds)
-
-    def choose(
-        self, episodes: Episode, noise: tuple[torch.Tensor, ...], how: How, chunk: int | None
-    ) -> tuple[Literal["map", "loop"], int | None]:
-        """How to run many tasks: mapped where the method can be, together as far as that is faster."""
-        way: Literal["map", "loop"] = ("map" if self.method.tags.maps else "loop") if how == "auto" else how
-        if chunk is not None or how == "map" or way == "loop":
-            return way, chunk
-        one, first_noise = tree.unstack((episodes, noise))[0]
-        convolutions = {leaf.shape for leaf in self.method.parameters() if leaf.ndim > 2}
-        numbers = one.support.x.numel() + one.query.x.numel()
-        at_once = max(1, NUMBERS.get(self.device.type, NUMBERS_ELSEWHERE) // numbers)
-        if self.device.type == "cpu" and convolutions:
-            learner = self.adapt(one, *first_noise)
-            if any(leaf.shape in convolutions for leaf in tree.leaves(learner)):
-                at_once = OWN_CONVOLUTIONS
-        return way, at_once
 
     def collect(self, parts: list[_Part]) -> Answers:
         kept = [part.figures[:, part.mask] for part in parts]

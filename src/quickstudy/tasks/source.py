@@ -90,6 +90,6 @@ class Tasks(ABC):
     def pool(self, split: Split = "train", seed: int = 0, batch: int = 128) -> TaskSource:
         """Flat batches for conventional training, as episodes: what `Tags.trains_on="pool"` asks for.
 
-        `query` holds `batch` labelled examples over *all* classes of the split (or draws from many tasks), `support` the
-        same ones.
+        `query` holds `batch` labelled examples over *all* classes of the split (or draws from many tasks), `support`
+        the same ones.
         """

@@ -24,12 +24,6 @@ from quickstudy.train.settings import Training
 
 __all__ = ["Step", "TrainState", "device_of", "fit", "load_weights", "weights_of"]
 
-NUMBERS = {"cpu": 2**17}
-"""How many input numbers are mapped together. With Conv-4 on one CPU core (two five-way tasks of 28x28 images are 2**17
-numbers) larger maps took up to one and a half times as long and four times the memory."""
-NUMBERS_ELSEWHERE = 2**23
-"""On an accelerator: the first maps of 64 channels then take 2 GiB."""
-
 Optimizer = torch.optim.Optimizer
 Schedule = torch.optim.lr_scheduler.LambdaLR
 
@@ -206,7 +200,7 @@ class _OuterStep:
         self.optimizer = state.optimizer
         self.device = device_of(self.training)
         self.noise_key = chance.key("train", source.fingerprint, self.training.seed)
-        self.how: How | None = None
+        self.planned: dict[tuple[torch.Size, ...], tuple[How, int]] = {}
         self.weights = [weight for weight in self.method.parameters() if weight.requires_grad]
 
     def backward(self, numbers: range) -> tuple[float, float]:
@@ -216,9 +210,11 @@ class _OuterStep:
         noise: tuple[Float[Tensor, "t size"], ...] = ()
         if self.method.noise_size:
             noise = (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
-        if self.how is None:
-            self.how = plan(self.method, episodes, *noise, how=self.training.how)
-        how, chunk = self._chunks(episodes)
+        # by shape, not once: how tasks are split must not depend on the step that a resumed process began with
+        shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
+        if shapes not in self.planned:
+            self.planned[shapes] = plan(self.method, episodes, *noise, how=self.training.how, chunk=self.training.chunk)
+        how, chunk = self.planned[shapes]
         total = torch.zeros((), device=self.device)
         for part in _split((episodes, *noise), chunk):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
@@ -228,16 +224,6 @@ class _OuterStep:
         norm = torch.nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
         both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
         return both[0], both[1]
-
-    def _chunks(self, episodes: Episode) -> tuple[How, int]:
-        """How to run the tasks of a chunk, and how many they are."""
-        if self.how != "map":
-            return "loop", 1
-        if self.training.chunk is not None:
-            return "map", self.training.chunk
-        numbers = (episodes.support.x.numel() + episodes.query.x.numel()) // len(episodes.query.x)
-        chunk = max(1, NUMBERS.get(self.device.type, NUMBERS_ELSEWHERE) // max(1, numbers))
-        return ("loop" if chunk == 1 and self.training.how == "auto" else "map"), chunk
 
 
 def device_of(training: Training) -> torch.device:
