@@ -100,6 +100,25 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_happened(
     assert without_time[0] == without_time[1]
 
 
+@pytest.mark.parametrize("steps", [2, 4])
+def test_a_validation_that_was_cut_off_is_made_up_for(monkeypatch: pytest.MonkeyPatch, steps: int) -> None:
+    from quickstudy.cli import session
+
+    line = f"maml {SINES} --steps {steps} --validate-every 2 --validation-episodes 3"
+    assert train(f"{line} --out whole") == 0
+
+    def killed(*args: Any, **options: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "evaluate", killed)
+        assert train(f"{line} --out parts") == 130
+    assert train("--resume --out parts --quiet") == 0
+    found = [[(r["step"], r["validation"]) for r in history(run) if "validation" in r] for run in ("whole", "parts")]
+    assert found[0] == found[1]
+    assert [step for step, _ in found[1]] == list(range(2, steps + 1, 2))
+
+
 def test_ctrl_c_twice_stops_at_once(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def impatient(*args: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)

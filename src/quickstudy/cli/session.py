@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import signal
 import threading
@@ -115,6 +116,7 @@ class Session:
         self.log_every = max(1, run.settings.training.steps // LOGGED)
         self.protocol = Protocol(tasks=run.settings.tasks, split="val", episodes=watch.validation_episodes)
         self.metric: Metric = "accuracy" if self.protocol.source().likelihood == "categorical" else "mse"
+        self.validated = {r["step"]: float(r["validation"]["mean"]) for r in run.history() if "validation" in r}
         self.said = ""
         self.saved_at = time.monotonic()
         self.began: tuple[int, float] = (0, 0.0)
@@ -127,6 +129,8 @@ class Session:
         """
         folder = self.run.folder
         _keep_own(folder, self.watch)
+        if state.number and self._asks_validation(state) and state.number not in self.validated:
+            self._validate(state)  # what a killed process owed
         if self._over(state):
             screen.say(f"{folder} is trained to its end, {state.number} steps.{self.next}")
             return 0
@@ -147,8 +151,8 @@ class Session:
             try:
                 for step in fit(state.method, source, state=state):
                     self._note(step, ticker)
-                    if self.watch.validate_every and (step.number % self.watch.validate_every == 0 or state.over):
-                        self._validate(state)  # also at the end, wherever the minutes put it
+                    if self._asks_validation(state):
+                        self._validate(state)
                     elif self._due(state):
                         self._save(state)
                     if interrupted() or self._out_of_patience():
@@ -171,22 +175,26 @@ class Session:
         """Evaluate on validation tasks, and keep the weights if none were better."""
         self._save(state)  # so that no validation is recorded of a step that is not saved
         found = evaluate(state.method, self.protocol, name="validation")
-        before = self._validations()
+        if not self.validated or self._gain(found.mean) > max(map(self._gain, self.validated.values())):
+            self.run.save_best(state, found.mean)  # before the record, without which a killed process validates again
         self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
-        if not before or self._gain(found.mean) > max(map(self._gain, before)):
-            self.run.save_best(state, found.mean)
+        self.validated[state.number] = found.mean
         self.said = f"val {findings.score(found.mean, self.metric)}  "
 
-    def _validations(self) -> list[float]:
-        return [record["validation"]["mean"] for record in self.run.history() if "validation" in record]
+    def _asks_validation(self, state: TrainState) -> bool:
+        """Whether it is time: every so many steps, and at the end, wherever the minutes put it."""
+        every = self.watch.validate_every
+        return every > 0 and (state.number % every == 0 or state.over)
 
     def _gain(self, mean: float) -> float:
-        """The same figure, where more is better."""
+        """The same figure, where more is better; a diverged one is worst of all."""
+        if not math.isfinite(mean):
+            return -math.inf
         return mean if self.metric == "accuracy" else -mean
 
     def _out_of_patience(self) -> bool:
-        means = [self._gain(mean) for mean in self._validations()] if self.watch.patience else []
-        return bool(means) and len(means) - 1 - means.index(max(means)) >= self.watch.patience
+        gains = [self._gain(mean) for mean in self.validated.values()]
+        return 0 < self.watch.patience <= len(gains) - 1 - gains.index(max(gains)) if gains else False
 
     def _over(self, state: TrainState) -> bool:
         return state.over or self._out_of_patience()
@@ -206,16 +214,12 @@ class Session:
         screen.say(f"{verb} {method} on {tasks}: {net}, {numbers:,} weights. Folder: {self.run.folder}")
 
     def _farewell(self, state: TrainState) -> None:
-        means = self._validations()
         text = f"Trained {state.number} steps in {findings.duration(state.seconds)}"
         if self._out_of_patience():
             text += f", stopped after {self.watch.patience} validations without a better one"
-        if means:
-            best = max(means, key=self._gain)
-            steps = [
-                record["step"] for record in self.run.history() if record.get("validation", {}).get("mean") == best
-            ]
-            text += f"; best validation {findings.score(best, self.metric)} at step {steps[0]}"
+        if self.validated:
+            best = max(self.validated, key=lambda step: self._gain(self.validated[step]))
+            text += f"; best validation {findings.score(self.validated[best], self.metric)} at step {best}"
         screen.say(f"{text}.{self.next}")
 
 
