@@ -47,7 +47,7 @@ def main() -> None:
         assert str(fresh) in where, where
         assert float(seconds) < IMPORT_SECONDS, seconds
         run(str(fresh / "bin" / "quickstudy"), "list", cwd=folder)
-        print(f"{wheel.name}: {len(needed)} core dependencies, imported in {float(seconds):.2f} s beyond torch")  # noqa: T201
+        print(f"{wheel.name}: {len(needed)} core dependencies, imported in {float(seconds):.2f} s beyond torch")
 
 
 def run(*command: str, cwd: str | Path = ROOT) -> str:

@@ -9,13 +9,15 @@ import time
 import pytest
 import torch
 
-from quickstudy import MAML, SGD, Gaussian, QueryScored, over_tasks
+from quickstudy import MAML, SGD, Gaussian, ProtoNet, QueryScored, over_tasks
 from quickstudy.core import lift
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.methods.gradient.finetune import FineTune
-from quickstudy.nets import MLP
+from quickstudy.nets import MLP, Conv4
+from quickstudy.tasks.fewshot import FewShotSource
+from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.sines import Sines
 from quickstudy.train import loop
 from quickstudy.train.loop import TrainState, fit, load_weights, weights_of
@@ -251,3 +253,20 @@ def test_a_state_of_another_optimizer_is_refused() -> None:
 def test_a_device_that_is_not_there(device: str) -> None:
     with pytest.raises(SettingsError, match=rf"device='{device}' cannot be used here: .*Write auto, cpu or cuda"):
         TrainState(sine_method(), Training(device=device))
+
+
+def test_channels_last_changes_the_layout_alone() -> None:
+    images = torch.rand(60, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    source = FewShotSource(Pool.from_arrays(images, torch.arange(60) // 6), ways=5, shots=1, queries=2)
+
+    def trained(channels_last: bool) -> tuple[list[float], ProtoNet]:
+        torch.manual_seed(0)
+        method = ProtoNet(Conv4((1, 16, 16), width=8))
+        training = Training(steps=3, batch=1, channels_last=channels_last)
+        return [step.loss for step in fit(method, source, training)], method
+
+    plain, other = trained(False), trained(True)
+    assert other[0] == pytest.approx(plain[0], rel=1e-4)
+    kernels = [weight for weight in other[1].parameters() if weight.ndim == 4][1:]  # one channel has no order
+    assert all(weight.is_contiguous(memory_format=torch.channels_last) for weight in kernels)
+    assert not any(weight.is_contiguous() for weight in kernels)

@@ -19,7 +19,8 @@ class Conv4(Net):
 
     With `downsample="pool"` it is the embedding of Vinyals et al. (2016) and Snell et al. (2017): each block ends in
     2x2 max-pooling and the last map is flattened. With `downsample="stride"` it is the Omniglot net of Finn et al.
-    (2017): the convolutions have stride 2 and the last map is averaged. Strides cost 3.7 times less.
+    (2017): the convolutions have stride 2 and the last map is averaged. Strides cost 3.7 times less. Weights start as
+    in those papers' code: as torch starts them, and after Glorot and Bengio (2010).
 
     Args:
         item: Shape of one image, [channels, height, width].
@@ -42,7 +43,8 @@ class Conv4(Net):
         blocks: list[nn.Module] = []
         for fan_in in (channels, width, width, width):
             conv = nn.Conv2d(fan_in, width, 3, padding=1, stride=1 if pool else 2, bias=norm in ("none", "group"))
-            nn.init.xavier_uniform_(conv.weight)
+            if not pool:
+                nn.init.xavier_uniform_(conv.weight)
             blocks += [conv, make_norm(norm, width), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else [])]
         self.blocks = nn.Sequential(*blocks)
         self.pool = pool
