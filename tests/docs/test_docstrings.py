@@ -8,7 +8,7 @@ import pytest
 
 import quickstudy
 
-MODULES = [info.name for info in pkgutil.walk_packages(quickstudy.__path__, "quickstudy.") if "__main__" not in info.name]
+MODULES = [info.name for info in pkgutil.walk_packages(quickstudy.__path__, "quickstudy.")]
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE | doctest.IGNORE_EXCEPTION_DETAIL
 
 

@@ -48,7 +48,7 @@ class TrainState:
     def __post_init__(self) -> None:
         self.method.to(device_of(self.training))
         if self.training.channels_last:
-            self.method.to(memory_format=torch.channels_last)
+            self.method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = _optimizer(self.method, self.training)
         self.schedule = Schedule(self.optimizer, self._share_of_rate)
 
