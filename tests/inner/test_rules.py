@@ -42,7 +42,7 @@ def by_torch(make_optimizer):
         (LearnedRates(rate=0.3), lambda p: torch.optim.SGD(p, lr=0.3)),
         (LearnedRates(rate=0.3, per="tensor"), lambda p: torch.optim.SGD(p, lr=0.3)),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )
 def test_steps_are_torch_s(rule, optimizer):
     params, data = problem()
