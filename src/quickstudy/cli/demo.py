@@ -44,7 +44,7 @@ def demo(
     tasks: Literal["glyphs", "omniglot"] = "glyphs",
     out: Path | None = None,
     minutes: float | None = None,
-    episodes: int = 400,
+    episodes: int = 300,
     quiet: Switch = False,
     threads: int | None = None,
 ) -> int:
