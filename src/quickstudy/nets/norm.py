@@ -60,10 +60,12 @@ def measure(x: Float[Tensor, "n d *space"], mask: Bool[Tensor, " n"] | None) -> 
 
     Computed from each example's own moments, so that padding can be weighted out without a second pass over the maps.
     """
-    space = list(range(2, x.ndim))
-    if space:
-        variance, mean = torch.var_mean(x, space, correction=0)
-        variance, mean = variance.float() if x.dtype != torch.float64 else variance, _wide(mean)
+    if x.ndim > 2:
+        # A mean, then the mean square about it: `var_mean` is ten times slower than both under `vmap`.
+        maps = _wide(x.flatten(2))
+        mean = maps.mean(2)
+        around = maps - mean[..., None]
+        variance = torch.linalg.vecdot(around, around) / maps.shape[2]
     else:
         mean = _wide(x)
         variance = torch.zeros_like(mean)
