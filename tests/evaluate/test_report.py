@@ -314,7 +314,7 @@ def test_the_same_record_gives_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(CheckpointError, match=r"the report cannot be written to .*taken.*Make room"):
+    with pytest.raises(CheckpointError, match=r"taken.report.json cannot be written: .*make room.*another folder"):
         write_report(record(), tmp_path / "taken")
 
 
@@ -324,7 +324,7 @@ def test_a_write_cut_short_leaves_the_old_report(tmp_path: Path, monkeypatch: py
     def full(self: Path, *args: object, **kwargs: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(CheckpointError, match="No space left"):
         write_report(record("other"), tmp_path)
     assert (tmp_path / "report.html").read_bytes() == before

@@ -59,24 +59,6 @@ def test_a_full_disk_leaves_nothing_behind(folder: Path, monkeypatch: pytest.Mon
     assert os.listdir(folder) == []
 
 
-def test_what_is_written_takes_the_place_whole_or_not_at_all(tmp_path: Path):
-    path = tmp_path / "new" / "file"
-    with cache.whole_file(path) as part:
-        part.write_text("one")
-        assert not path.exists()
-    assert path.read_text() == "one"
-
-    def broken() -> None:
-        with cache.whole_file(path) as part:
-            part.write_text("two")
-            raise KeyError("half way")
-
-    with pytest.raises(KeyError, match="half way"):
-        broken()
-    assert path.read_text() == "one"
-    assert os.listdir(path.parent) == ["file"]
-
-
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch):
     for name in ("QUICKSTUDY_CACHE", "LOCALAPPDATA", "XDG_CACHE_HOME", "QUICKSTUDY_DATA"):
         monkeypatch.delenv(name, raising=False)

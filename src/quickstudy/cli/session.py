@@ -19,11 +19,11 @@ import yaml
 from quickstudy import registry
 from quickstudy.cli import recipe, screen
 from quickstudy.cli.flags import overlay
+from quickstudy.core import files
 from quickstudy.core.predictions import Metric
 from quickstudy.core.settings import load, owner_of
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.evaluate import Protocol, evaluate, findings
-from quickstudy.train import checkpoint
 from quickstudy.train.loop import Step, TrainState, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 
@@ -248,7 +248,7 @@ def _interruptible() -> Iterator[Callable[[], bool]]:
 def _keep_own(folder: Path, watch: recipe.Watch) -> None:
     threads = int(os.environ.get("OMP_NUM_THREADS", "0").partition(",")[0] or 0)
     kept = {"threads": threads or None, "watch": dataclasses.asdict(watch)}
-    checkpoint.write_file(folder / recipe.OWN, yaml.safe_dump(kept, sort_keys=False).encode())
+    files.write(folder / recipe.OWN, yaml.safe_dump(kept, sort_keys=False))
 
 
 def _own(folder: Path) -> dict[str, Any]:

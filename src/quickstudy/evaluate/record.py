@@ -18,6 +18,7 @@ import torch
 from pydantic import BeforeValidator, TypeAdapter
 
 import quickstudy
+from quickstudy.core import files
 from quickstudy.core.predictions import Metric
 from quickstudy.errors import DataError
 
@@ -279,11 +280,12 @@ class Kept:
             ) from None
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, in one piece or not at all."""
-        text = json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False)
-        aside = Path(path).with_name(f".{Path(path).name}.tmp")
-        aside.write_text(text + "\n", encoding="utf-8")
-        aside.replace(path)
+        """Write it as JSON, in one piece or not at all.
+
+        Raises:
+            CheckpointError: it cannot be written.
+        """
+        files.write(Path(path), json.dumps(self.to_json(), ensure_ascii=False, allow_nan=False) + "\n")
 
     @classmethod
     def read(cls, path: str | Path) -> Self:

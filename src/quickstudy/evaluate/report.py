@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from quickstudy.errors import CheckpointError
+from quickstudy.core import files
 from quickstudy.evaluate import findings as say
 from quickstudy.evaluate.record import Comparison, DrawnEpisode, DrawnPoints, Record, Result
 from quickstudy.evaluate.report_cards import MEASURE
@@ -188,22 +188,6 @@ def _finite(value: float) -> float | None:
 
 def _write(folder: Path, page: str, markdown: str, values: dict[str, Any]) -> Path:
     text = json.dumps(values, ensure_ascii=False, allow_nan=False) + "\n"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, content in (("report.json", text), ("report.md", markdown), ("report.html", page)):
-            _replace(folder / name, content)
-    except OSError as error:
-        raise CheckpointError(
-            f"the report cannot be written to {folder}: {error}. Make room, or name a folder that can be written."
-        ) from error
+    for name, content in (("report.json", text), ("report.md", markdown), ("report.html", page)):
+        files.write(folder / name, content)
     return folder / "report.html"
-
-
-def _replace(path: Path, content: str) -> None:
-    """Write a file beside its place and move it there, so that no reader ever sees half of it."""
-    aside = path.with_name(f".{path.name}.tmp")
-    try:
-        aside.write_text(content, encoding="utf-8", newline="\n")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)

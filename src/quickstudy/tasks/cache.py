@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["cache_folder", "cached_array", "data_folder", "whole_file"]
+from quickstudy.core.files import whole_file
+
+__all__ = ["cache_folder", "cached_array", "data_folder"]
 
 
 def cache_folder() -> Path:
@@ -58,17 +58,3 @@ def cached_array(name: str, build: Callable[[], NDArray[Any]]) -> NDArray[Any]:
 def _mapped(path: Path) -> NDArray[Any]:
     # "c": pages are shared between processes until written to, and torch takes the array as writable
     return np.load(path, mmap_mode="c", allow_pickle=False)  # type: ignore[no-any-return]
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """A path to write beside `path`, which takes its place when the block ends well and vanishes when it does not."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    part = Path(name)
-    try:
-        yield part
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)

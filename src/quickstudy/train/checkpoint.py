@@ -10,17 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import safetensors
 import safetensors.torch
 
+from quickstudy.core import files
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import CheckpointError
 
-__all__ = ["Checkpoint", "names", "newest", "read", "write", "write_file"]
+__all__ = ["Checkpoint", "names", "newest", "read", "write"]
 
 KEPT = 2
 """How many checkpoints of a kind stay: the newest, and one in case it turns out damaged."""
@@ -42,8 +42,8 @@ def write(folder: Path, name: str, tensors: dict[str, Tensor], scalars: dict[str
     # cloned, because safetensors refuses tensors that share memory, as tied weights do
     content = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
     notes = {"checksum": hashlib.sha256(content).hexdigest(), "scalars": scalars}
-    write_file(folder / f"{name}.safetensors", content)
-    write_file(folder / f"{name}.json", json.dumps(notes, indent=1).encode())
+    files.write(folder / f"{name}.safetensors", content)
+    files.write(folder / f"{name}.json", json.dumps(notes, indent=1))
     _tidy(folder, name)
 
 
@@ -85,39 +85,6 @@ def newest(folder: Path, kind: str = "step") -> tuple[Checkpoint | None, list[st
 def names(folder: Path, kind: str = "step") -> list[str]:
     """The checkpoints of a kind in a folder, oldest first."""
     return sorted(path.stem for path in folder.glob(f"{kind}-*.json"))
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Put a file in place in one move, so that whoever reads it finds the old content or the new one.
-
-    Raises:
-        CheckpointError: it cannot be written; what stood there before still does.
-    """
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with draft.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise CheckpointError(
-            f"{path} cannot be written: {error.strerror or error}. What was saved before is untouched; make room or "
-            "mend the permissions, then resume."
-        ) from error
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename survive a power cut, where the system can."""
-    with contextlib.suppress(OSError):  # not every file system syncs folders; the content itself is safe already
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
 
 
 def _tidy(folder: Path, name: str) -> None:

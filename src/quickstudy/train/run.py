@@ -22,6 +22,7 @@ from torch import nn
 
 import quickstudy
 from quickstudy import registry
+from quickstudy.core import files
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import Choice, Size, dump, load, make, owner_of, settings
 from quickstudy.errors import CheckpointError, SettingsError
@@ -163,7 +164,7 @@ class Run:
             "episodes": training_source(settings).fingerprint,
             "settings": settings.plain(),
         }
-        checkpoint.write_file(folder / "run.yaml", yaml.safe_dump(notes, sort_keys=False).encode())
+        files.write(folder / "run.yaml", yaml.safe_dump(notes, sort_keys=False))
         return cls(folder, settings, notes["episodes"])
 
     @classmethod
@@ -272,4 +273,4 @@ class Run:
         """Drop what was logged after the step that a resumed run goes on from; it will be logged again."""
         kept = [json.dumps(record) + "\n" for record in self.history() if record.get("step", 0) <= number]
         if (self.folder / "train.jsonl").exists():
-            checkpoint.write_file(self.folder / "train.jsonl", "".join(kept).encode())
+            files.write(self.folder / "train.jsonl", "".join(kept))
