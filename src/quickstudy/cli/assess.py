@@ -30,9 +30,6 @@ from quickstudy.train.run import Run
 
 __all__ = ["Options", "assess", "run_info"]
 
-CURVE_EPISODES = 300
-"""Episodes for each point of a curve, at most: enough for its shape, at a fraction of the cost."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Options:
@@ -44,6 +41,8 @@ class Options:
     """Most minutes for the floors' conventional training; None lets it take its 1,000 steps."""
     curves: bool = True
     """Whether curves over inner steps and shots are measured."""
+    curve_episodes: int = 300
+    """Episodes for each point of a curve, at most: enough for its shape, at a fraction of the cost."""
     quiet: bool = False
 
 
@@ -131,7 +130,7 @@ def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...
 
 
 def _curves(method: MetaLearner, protocol: Protocol, options: Options) -> Curves:
-    fewer = dataclasses.replace(protocol, episodes=min(CURVE_EPISODES, protocol.episodes))
+    fewer = dataclasses.replace(protocol, episodes=min(options.curve_episodes, protocol.episodes))
     with screen.progress("Curves", 2.0, quiet=options.quiet) as ticker:
         steps = steps_curve(method, fewer, progress=lambda done, total: ticker.at(done / total, "inner steps"))
         shots = shots_curve(method, fewer, progress=lambda done, total: ticker.at(1 + done / total, "shots"))

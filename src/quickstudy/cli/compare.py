@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from quickstudy.cli import screen
-from quickstudy.cli.evaluate import protocol_of
+from quickstudy.cli.asked import USUAL, Asked
 from quickstudy.cli.report import written
 from quickstudy.cli.screen import Switch
 from quickstudy.errors import DataError, SettingsError
@@ -31,12 +31,7 @@ Examples:
 
 def compare(
     *runs: Path,
-    episodes: int = 1000,
-    ways: int | None = None,
-    shots: int | None = None,
-    queries: int | None = None,
-    split: Literal["test", "val", "train"] = "test",
-    seed: int = 0,
+    asked: Asked = USUAL,
     out: Path | None = None,
     json: Switch = False,
     quiet: Switch = False,
@@ -49,12 +44,7 @@ def compare(
 
     Args:
         runs: Two runs' folders or more.
-        episodes: How many test episodes.
-        ways: Classes of a task.
-        shots: Support examples of a class.
-        queries: Query examples of a class.
-        split: Which split; use val while you still choose between settings.
-        seed: Another seed asks other episodes of the same kind.
+        asked: Which episodes.
         out: Where the report goes; by default `comparison` beside the first run.
         json: Print JSON, and nothing else, on standard output.
         quiet: Show no progress.
@@ -65,8 +55,7 @@ def compare(
 
     if len(runs) < 2:
         raise SettingsError(f"compare takes two runs or more, got {len(runs)}. `quickstudy evaluate` takes one.")
-    sizes = {"ways": ways, "shots": shots, "queries": queries}
-    protocol = protocol_of(Run.open(runs[0]), split=split, episodes=episodes, seed=seed, **sizes)
+    protocol = asked.of(Run.open(runs[0]))
     records = _records(runs, protocol, quiet)
     comparison = _compared(protocol, records)
     folder = out or runs[0].resolve().parent / "comparison"

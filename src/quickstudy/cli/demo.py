@@ -9,7 +9,8 @@ from typing import Any, Literal
 import yaml
 
 from quickstudy.cli import screen
-from quickstudy.cli.evaluate import protocol_of, show
+from quickstudy.cli.asked import Asked
+from quickstudy.cli.evaluate import show
 from quickstudy.cli.report import written
 from quickstudy.cli.screen import Switch
 
@@ -74,7 +75,7 @@ def demo(
     if code:
         return code
     run = Run.open(folder)
-    record = assess(run, protocol_of(run, episodes=episodes), Options(minutes=FLOOR_MINUTES, quiet=quiet))
+    record = assess(run, Asked(episodes=episodes).of(run), Options(minutes=FLOOR_MINUTES, quiet=quiet))
     record.save(folder / "evaluation.json")
     write_report(record, folder)
     screen.say("")

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from quickstudy.cli import screen
+from quickstudy.cli.asked import USUAL, Asked
 from quickstudy.cli.report import written
 from quickstudy.cli.screen import Switch
 
 if TYPE_CHECKING:
-    from quickstudy.evaluate import Protocol
     from quickstudy.evaluate.record import Record
-    from quickstudy.train.run import Run
 
-__all__ = ["EXAMPLES", "evaluate", "protocol_of", "show"]
+__all__ = ["EXAMPLES", "evaluate", "show"]
 
 EXAMPLES = """\
 The episodes are those of the run's own tasks unless you ask for others. Equal
@@ -31,15 +30,11 @@ def evaluate(
     run: Path,
     /,
     *,
-    episodes: int = 1000,
-    ways: int | None = None,
-    shots: int | None = None,
-    queries: int | None = None,
-    split: Literal["test", "val", "train"] = "test",
-    seed: int = 0,
+    asked: Asked = USUAL,
     floors: bool = True,
     minutes_for_floors: float | None = None,
     curves: bool = True,
+    curve_episodes: int = 300,
     json: Switch = False,
     quiet: Switch = False,
     threads: int | None = None,
@@ -51,15 +46,11 @@ def evaluate(
 
     Args:
         run: The run's folder.
-        episodes: How many test episodes.
-        ways: Classes of a task.
-        shots: Support examples of a class.
-        queries: Query examples of a class.
-        split: Which split; use val while you still choose between settings.
-        seed: Another seed asks other episodes of the same kind.
+        asked: Which episodes.
         floors: Train and measure what every result must beat.
         minutes_for_floors: Most minutes for training the floors' net; by default it takes 1,000 steps.
         curves: Measure curves over inner steps and shots.
+        curve_episodes: Episodes for each point of a curve, at most.
         json: Print JSON, and nothing else, on standard output.
         quiet: Show no progress.
         threads: Threads for torch; by default as many as there are idle processors.
@@ -69,10 +60,10 @@ def evaluate(
     from quickstudy.train.run import Run
 
     opened = Run.open(run)
-    sizes = {"ways": ways, "shots": shots, "queries": queries}
-    protocol = protocol_of(opened, split=split, episodes=episodes, seed=seed, **sizes)
-    options = Options(floors=floors, minutes=minutes_for_floors, curves=curves, quiet=quiet)
-    record = assess(opened, protocol, options)
+    options = Options(
+        floors=floors, minutes=minutes_for_floors, curves=curves, curve_episodes=curve_episodes, quiet=quiet
+    )
+    record = assess(opened, asked.of(opened), options)
     record.save(run / "evaluation.json")
     write_report(record, run)
     if json:
@@ -81,13 +72,6 @@ def evaluate(
         show(record)
         written(run)
     return 0
-
-
-def protocol_of(run: Run, **asked: Any) -> Protocol:
-    """What is asked of a run: its own tasks, where nothing else is said."""
-    from quickstudy.evaluate import Protocol
-
-    return Protocol(tasks=run.settings.tasks, **asked)
 
 
 def show(record: Record) -> None:
