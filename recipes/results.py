@@ -36,9 +36,14 @@ over all 2,000 episodes the error is 0.406 (0.372 to 0.439) after 5 steps and 0.
 
 def figure(result: Result) -> str:
     """A result with its interval over episodes: per cent for accuracy, plain for errors."""
-    if result.metric == "accuracy":
-        return f"{100 * result.mean:.2f} % ({100 * result.low:.2f} to {100 * result.high:.2f})"
-    return f"{result.mean:.3f} ({result.low:.3f} to {result.high:.3f})"
+    return shown(result.metric, result.mean, result.low, result.high)
+
+
+def shown(metric: str, mean: float, low: float, high: float) -> str:
+    """A figure with its interval."""
+    if metric == "accuracy":
+        return f"{100 * mean:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
+    return f"{mean:.3f} ({low:.3f} to {high:.3f})"
 
 
 def over_classes(result: Result) -> str:
@@ -59,14 +64,13 @@ def options(record: Record) -> str:
 def section(name: str, record: Record) -> str:
     """One record as a section: what was asked, the result beside every floor, curves, and how to repeat it."""
     run, asked, machine = record.run, record.protocol, record.machine
-    scheme = ", ".join(f"{key} {value}" for key, value in asked.tasks.items() if key in ("name", "scheme"))
-    rows = [f"| **{run.method}** | **{figure(record.result)}** | {over_classes(record.result)} |"]
+    rows = [f"| {called(record)} | **{figure(record.result)}** | {over_classes(record.result)} |"]
     rows += [f"| {floor.name} | {figure(floor)} | {over_classes(floor)} |" for floor in record.floors]
     policy = f"{run.normalisation}{' (**transductive**)' if run.transductive else ''}"
     lines = [
         f"## {name.replace('-', ' ')}",
         "",
-        f"{scheme}; {shape(record)}, {asked.queries} queries, {asked.episodes} {asked.split} episodes under seed "
+        f"{tasks(record)}, {asked.queries} queries, {asked.episodes} {asked.split} episodes under seed "
         f"{asked.seed} (digest `{asked.digest}`). Normalisation: {policy}. "
         f"{run.steps} steps in {run.seconds / 60:.1f} minutes, seed {run.seed}, {run.parameters:,} weights; "
         f"{machine.processor}, {machine.threads} of {machine.cores} threads, torch {machine.torch}.",
@@ -74,39 +78,42 @@ def section(name: str, record: Record) -> str:
         f"`quickstudy train --config recipes/{run.name}.yaml --out runs/{run.name}`  ",
         f"`quickstudy evaluate runs/{run.name}{options(record)}`",
         "",
-        "| | mean | over classes |",
+        "| | mean (95 % over episodes) | over classes |",
         "|---|---|---|",
         *rows,
         "",
     ]
     steps = record.curves.steps
     if steps is not None:
-        scale = 100 if record.result.metric == "accuracy" else 1
-        lines += [
-            "| inner steps | " + " | ".join(f"{x:g}" for x in steps.x) + " |",
-            "|---|" + "---|" * len(steps.x),
-            "| mean | " + " | ".join(f"{scale * mean:.2f}" for mean in steps.mean) + " |",
-            "",
-        ]
+        points = zip(steps.x, steps.mean, steps.low, steps.high, strict=True)
+        lines += ["| inner steps | mean (95 % over episodes) |", "|---|---|"]
+        lines += [f"| {x:g} | {shown(record.result.metric, *values)} |" for x, *values in points]
+        lines += [""]
     return "\n".join(lines)
 
 
-def shape(record: Record) -> str:
-    """The size of a record's tasks in words."""
+def tasks(record: Record) -> str:
+    """A record's tasks in words."""
     asked = record.protocol
-    return f"{asked.ways}-way {asked.shots}-shot" if asked.ways else f"{asked.shots} support points"
+    what = " ".join(str(asked.tasks[key]) for key in ("name", "scheme") if key in asked.tasks)
+    size = f"{asked.ways}-way {asked.shots}-shot" if asked.ways else f"{asked.shots} support points"
+    return f"{what}, {size}"
+
+
+def called(record: Record) -> str:
+    """A record's method in words, with its inner steps and what its reader must know of its normalisation."""
+    steps = record.run.method_settings.get("steps")
+    taken = f", {steps} inner step{'s' if steps > 1 else ''}" if steps else ""
+    return f"{record.run.method}{taken}{', **transductive**' if record.run.transductive else ''}"
 
 
 def line(record: Record) -> str:
     """A record as one row of the README's table."""
-    asked, floors = record.protocol, record.floors
-    what = " ".join(str(asked.tasks[key]) for key in ("name", "scheme") if key in asked.tasks)
-    policy = ", **transductive**" if record.run.transductive else ""
+    floors = record.floors
     better = min if record.result.metric == "mse" else max
     floor = better(floors, key=lambda result: result.mean) if floors else None
     beaten = f"{floor.name}: {figure(floor)}" if floor else "not measured"
-    method = f"{record.run.method}{policy}"
-    return f"| {method} | {what}, {shape(record)} | {figure(record.result)} | {beaten} |"
+    return f"| {called(record)} | {tasks(record)} | {figure(record.result)} | {beaten} |"
 
 
 def main() -> None:
