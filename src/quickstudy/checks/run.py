@@ -148,12 +148,12 @@ def _refuse_unknown(names: list[str], cls: type[MetaLearner]) -> None:
     known = ", ".join(CHECKS)
     for name in names:
         if name not in CHECKS:
-            raise SettingsError(f"no check named {name!r}{registry.closest(name, CHECKS)}. Known: {known}.")
+            raise SettingsError(f"no check named {name!r}{registry.closest(name, CHECKS) or '.'} Known: {known}.")
     for name in cls.tags.exceptions:
         if name.removesuffix(REGRESSION) not in CHECKS:
             raise MethodError(
                 f"{cls.__name__}.tags.exceptions names a check {name!r} that does not exist"
-                f"{registry.closest(name, CHECKS)}. Known: {known}."
+                f"{registry.closest(name, CHECKS) or '.'} Known: {known}."
             )
 
 

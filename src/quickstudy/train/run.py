@@ -86,7 +86,9 @@ def _family(run: RunSettings) -> Tasks:
     changes: dict[str, Any] = dict(run.train)
     for name in changes:
         if name not in known:
-            raise SettingsError(f"{type(run.tasks).__name__} has no setting {name!r}{registry.closest(name, known)}.")
+            raise SettingsError(
+                f"{type(run.tasks).__name__} has no setting {name!r}{registry.closest(name, known) or '.'}"
+            )
     if "same_shape" in known and "same_shape" not in changes:
         changes["same_shape"] = run.training.batch
     family: Tasks = dataclasses.replace(run.tasks, **changes)
