@@ -100,7 +100,9 @@ class FewShotSource(TaskSource):
 
     Args:
         pool: Where the examples come from.
-        ways, shots, queries: Numbers, or (lowest, highest) ranges.
+        ways: Classes of a task: a number, or a (lowest, highest) range.
+        shots: Support examples of a class, likewise.
+        queries: Query examples of a class, likewise.
         seed: Another seed gives another sequence of episodes.
         same_shape: Episodes i with equal i // same_shape share their sizes where these are ranges.
         variants: Successive classes of the pool that are variants of one (rotations); an episode takes at most one of
