@@ -1,4 +1,6 @@
-"""Write docs/results.md and the README's table from the records in docs/records: `python recipes/results.py`.
+"""Write docs/results.md with its picture, and the README's table: `python recipes/results.py`.
+
+They are made from the records in docs/records and from nothing else.
 
 To add a result: train a recipe, evaluate the run, copy its evaluation.json to docs/records under a telling name.
 """
@@ -7,10 +9,20 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from quickstudy.evaluate.record import Record, Result
 
 ROOT = Path(__file__).parent.parent
 RECORDS = ROOT / "docs" / "records"
+PICTURE = ROOT / "docs" / "results.svg"
+PAPERS: dict[tuple[str, object, object], float] = {
+    ("protonet", "vinyals", 5): 0.988,
+    ("protonet", "vinyals", 20): 0.960,
+    ("maml", "vinyals", 5): 0.987,
+}
+"""Accuracies that the papers print for one shot, by method, split and ways, each under its own protocol: Snell et al.
+2017, table 1, retrained on train and validation classes; Finn et al. 2017, table 1, transductive on a random split."""
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 
 HEAD = """# Results
@@ -19,6 +31,8 @@ Made by `python recipes/results.py` from the records in `docs/records`; no figur
 Each record states its protocol, machine and every episode's score. Intervals are 95 %: over episodes (Student's t),
 which says how well the test episodes were sampled, and for classification over classes (bootstrap): how much
 another draw of test classes might change the figure. Weights are the best by validation.
+
+![Every accuracy with its interval, and the paper's where it prints one](results.svg)
 
 Settings were chosen on validation tasks. Three recipes were changed after an earlier version of them had been scored on
 test episodes of seed 0, and are therefore scored on fresh ones (seed 1): prototypical networks (1,500 steps in float32,
@@ -116,9 +130,36 @@ def line(record: Record) -> str:
     return f"| {called(record)} | {tasks(record)} | {figure(record.result)} | {beaten} |"
 
 
+def picture(records: list[Record]) -> None:
+    """Every accuracy with its interval over episodes, and the paper's beside it where it prints one."""
+    shown = [record for record in records if record.result.metric == "accuracy"][::-1]
+    figure = Figure(figsize=(8, 0.6 + 0.42 * len(shown)), layout="constrained")
+    axes = figure.add_subplot()
+    papers = []
+    for row, record in enumerate(shown):
+        found = record.result
+        axes.plot([100 * found.low, 100 * found.high], [row, row], color="#2a6fbb", linewidth=3, solid_capstyle="round")
+        axes.plot(
+            100 * found.mean, row, "o", color="#2a6fbb", label="measured here, 95 % over episodes" if not row else None
+        )
+        paper = PAPERS.get((record.run.method, record.protocol.tasks.get("scheme"), record.protocol.ways))
+        if paper is not None and record.protocol.shots == 1:
+            papers.append((100 * paper, row))
+    axes.plot(
+        *zip(*papers, strict=True), "D", color="none", markeredgecolor="#c4572b", label="the paper's, its own protocol"
+    )
+    axes.set_yticks(range(len(shown)), [f"{called(r).replace('**', '')}\n{tasks(r)}" for r in shown], fontsize=8)
+    axes.set_xlabel("accuracy on test tasks, per cent")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
+    figure.savefig(PICTURE, metadata={"Date": None})
+
+
 def main() -> None:
     """Read every record; write the page, and the table between the README's two marks."""
     records = {path.stem: Record.read(path) for path in sorted(RECORDS.glob("*.json"))}
+    picture(list(records.values()))
     page = [HEAD, *(section(name, record) for name, record in records.items())]
     (ROOT / "docs" / "results.md").write_text("\n".join(page), encoding="utf-8")
     readme = ROOT / "README.md"
