@@ -154,6 +154,12 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert "run is trained to its end, 4 steps" in capsys.readouterr().out
 
 
+def test_a_run_on_validation_tasks_too_has_none_to_validate_on() -> None:
+    assert train(f"maml {SINES} --steps 2 --validate-every 1 --split train+val --out run") == 0
+    assert [record["step"] for record in history("run")] == [1, 2]
+    assert not any(Path("run/checkpoints").glob("best-*"))
+
+
 def test_a_damaged_checkpoint_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:
     assert train(f"maml {SINES} --steps 4 --save-every 2 --validate-every 0 --out run") == 0
     Path("run/checkpoints/step-00000004.safetensors").write_bytes(b"damaged")

@@ -162,6 +162,16 @@ def test_other_seeds_and_pools_are_other_sequences_and_sizes_other_fingerprints(
     assert base.digest([1, 2]) != base.digest([2, 1])
 
 
+def test_training_may_take_the_validation_classes_too():
+    pool = telling()
+    tasks = ArrayTasks(
+        splits=Splits(pool.take(range(4)), pool.take(range(4, 6)), pool.take(range(6, 9))), ways=6, queries=3
+    )
+    seen = tasks.source("train+val").batch(range(20)).support.x[..., 0].unique()
+    assert seen.tolist() == [0, 1, 2, 3, 4, 5]
+    assert tasks.pool("train+val").outputs == 6
+
+
 def test_flat_batches_cover_all_classes_with_right_labels():
     pool = telling(6, 4).take([5, 1, 2, 0])
     source = FlatSource(pool, batch=30)

@@ -75,6 +75,29 @@ def test_taking_classes_shares_memory():
     assert np.shares_memory(part.x.numpy(), pool.x.numpy())
 
 
+@pytest.mark.parametrize("shared", [True, False])
+def test_joined_pools_hold_the_classes_of_all(shared: bool):
+    x = np.arange(24, dtype=np.uint8).reshape(12, 2)
+    y = np.repeat(["a", "b", "c", "d"], 3)
+    one = Pool.from_arrays(x, y, groups=["g", "g", "h", "h"], name="p")
+    parts = (
+        [one.take([2, 0]), one.take([3])]
+        if shared
+        else [
+            Pool.from_arrays(x[6:9], y[6:9], groups=["h"]),
+            Pool.from_arrays(x[[0, 1, 2, 9, 10, 11]], y[[0, 1, 2, 9, 10, 11]], groups=["g", "h"]),
+        ]
+    )
+    joined = Pool.join(parts)
+    assert (joined.names, joined.groups) == (["c", "a", "d"], ["h", "g", "h"])
+    assert (joined.x.data_ptr() == one.x.data_ptr()) == shared
+    assert joined.fingerprint == one.take([2, 0, 3]).fingerprint
+    with pytest.raises(DataError, match="'a' is used twice"):
+        Pool.join([one, one])
+    with pytest.raises(DataError, match=r"different shapes cannot be joined: p \(2,\), pool \(1,\)"):
+        Pool.join([one, Pool.from_arrays(np.zeros((2, 1)), ["e", "f"])])
+
+
 def test_at_least_leaves_out_small_classes():
     pool = Pool.from_arrays(np.zeros((6, 2), np.uint8), [0, 0, 0, 1, 2, 2])
     assert pool.at_least(1) is pool

@@ -112,7 +112,8 @@ def _refuse_other_shapes(run: Run, method: MetaLearner, protocol: Protocol) -> N
 
 def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...]:
     """What the run must beat: trained once into a folder of the run, then evaluated on the same episodes."""
-    training = dataclasses.replace(CONVENTIONAL, minutes=options.minutes, seed=run.settings.training.seed)
+    own = run.settings.training
+    training = dataclasses.replace(CONVENTIONAL, minutes=options.minutes, seed=own.seed, split=own.split)
     with screen.progress("Training the floors", 1.0, quiet=options.quiet) as ticker:
 
         def at(step: Step) -> None:

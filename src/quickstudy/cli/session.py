@@ -184,7 +184,7 @@ class Session:
     def _asks_validation(self, state: TrainState) -> bool:
         """Whether it is time: every so many steps, and at the end, wherever the minutes put it."""
         every = self.watch.validate_every
-        return every > 0 and (state.number % every == 0 or state.over)
+        return every > 0 and self.run.settings.training.split == "train" and (state.number % every == 0 or state.over)
 
     def _gain(self, mean: float) -> float:
         """The same figure, where more is better; a diverged one is worst of all."""

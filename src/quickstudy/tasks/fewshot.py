@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from typing import Any
 
@@ -64,12 +65,18 @@ class FewShotTasks(Tasks):
         return FlatSource(self._pool(split), batch=batch, seed=seed, variants=self._variants)
 
     def _pool(self, split: Split) -> Pool:
-        pool: Pool = getattr(self.pools(), split)
+        pools = self.pools()
+        pool: Pool = _joined(pools.train, pools.val) if split == "train+val" else getattr(pools, split)
         return pool.at_least(self.min_examples)
 
     @property
     def _variants(self) -> int:
         return 1
+
+
+@functools.lru_cache(maxsize=2)
+def _joined(*pools: Pool) -> Pool:
+    return Pool.join(pools)
 
 
 @settings

@@ -123,6 +123,30 @@ class Pool:
             names = [str(classes[kind]) for kind in np.unique(_labels(labels, label))]
         return cls.from_arrays(np.stack(inputs), labels, names, name=label)
 
+    @classmethod
+    def join(cls, pools: Sequence[Pool], name: str = "") -> Pool:
+        """One pool of the classes of several, in their order; examples are copied unless the pools share their memory.
+
+        Raises:
+            DataError: two classes share a name, or examples differ in shape.
+        """
+        label = name or "+".join(pool.name for pool in pools)
+        if len({pool.item for pool in pools}) > 1:
+            shapes = ", ".join(f"{pool.name} {pool.item}" for pool in pools)
+            raise DataError(f"{label}: pools of different shapes cannot be joined: {shapes}. Resize one of them.")
+        shared = len({(pool.x.data_ptr(), pool.x.shape) for pool in pools}) == 1
+        lengths = np.array([0 if shared else len(pool.x) for pool in pools])
+        before = np.cumsum(lengths) - lengths
+        grouped = all(pool.groups is not None for pool in pools)
+        return cls(
+            pools[0].x if shared else torch.cat([pool.x for pool in pools]),
+            np.concatenate([pool.starts + rows for pool, rows in zip(pools, before, strict=True)]),
+            np.concatenate([pool.counts for pool in pools]),
+            [each for pool in pools for each in pool.names],
+            groups=[each for pool in pools for each in pool.groups or ()] if grouped else None,
+            name=label,
+        )
+
     @property
     def item(self) -> tuple[int, ...]:
         """The shape of one example."""

@@ -19,7 +19,8 @@ from quickstudy.core.predictions import Likelihood
 
 __all__ = ["Split", "TaskSource", "Tasks"]
 
-Split = Literal["train", "val", "test"]
+Split = Literal["train", "val", "test", "train+val"]
+"""Which tasks: "train+val" are those of both, to train on once every setting is chosen."""
 
 Indices = Sequence[int] | NDArray[np.int64]
 

@@ -77,8 +77,8 @@ def training_source(run: RunSettings) -> TaskSource:
     """The training episodes of a run, in the shape that its method and its batches need."""
     training = run.training
     if owner_of(run.method).tags.trains_on == "pool":
-        return _family(run).pool("train", training.seed, batch=POOL_EXAMPLES * training.batch)
-    return _family(run).source("train", training.seed)
+        return _family(run).pool(training.split, training.seed, batch=POOL_EXAMPLES * training.batch)
+    return _family(run).source(training.split, training.seed)
 
 
 def _family(run: RunSettings) -> Tasks:
@@ -107,7 +107,7 @@ def build_method(run: RunSettings) -> MetaLearner:
     wanted = inspect.signature(inspect.unwrap(method.__init__)).parameters
     structure: dict[str, Any] = {"item": source.item, "outputs": source.outputs}
     if "pool_outputs" in wanted:
-        structure["pool_outputs"] = run.tasks.pool("train", run.training.seed).outputs
+        structure["pool_outputs"] = run.tasks.pool(run.training.split, run.training.seed).outputs
     chosen = run.method
     if "likelihood" in {f.name for f in dataclasses.fields(chosen)} and chosen.likelihood != source.likelihood:
         chosen = dataclasses.replace(chosen, likelihood=source.likelihood)

@@ -46,5 +46,8 @@ class Training:
     minutes: Rate | None = None
     """Stop after this much wall-clock time. The schedule then follows the time where that runs out before the steps,
     so such a run depends on the machine; exact resume is a promise of runs by steps."""
+    split: Literal["train", "train+val"] = "train"
+    """Which tasks to train on. "train+val" is for when every setting is chosen: nothing is left to validate on, and the
+    last weights are the run's."""
     seed: Count = 0
     """Seed of the initial weights and of the episodes."""
