@@ -13,7 +13,10 @@ import pytest
 import yaml
 
 from quickstudy.cli import main
+from quickstudy.evaluate import Protocol, evaluate
+from quickstudy.tasks.sines import Sines
 from quickstudy.train import checkpoint
+from quickstudy.train.run import Run
 
 SINES = "--tasks sines --method.rule.rate 0.01 --batch 2 --quiet"
 
@@ -158,6 +161,17 @@ def test_a_run_on_validation_tasks_too_has_none_to_validate_on() -> None:
     assert train(f"maml {SINES} --steps 2 --validate-every 1 --split train+val --out run") == 0
     assert [record["step"] for record in history("run")] == [1, 2]
     assert not any(Path("run/checkpoints").glob("best-*"))
+
+
+def test_validation_may_ask_for_other_shots_and_steps_than_training(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "--validate-every 1 --validation-episodes 3 --validation-shots 5 --validation-steps 3 --steps 1"
+    assert train(f"maml {SINES} {asked} --out run") == 0
+    method, _ = Run.open("run").method()
+    protocol = Protocol(tasks=Sines(shots=5), split="val", episodes=3)
+    found = next(record["validation"] for record in history("run") if "validation" in record)
+    assert found["mean"] == pytest.approx(evaluate(method, protocol, steps=3).mean)
+    assert train("protonet --validation-steps 3 --steps 1 --quiet") == 1
+    assert "ProtoNet does not adapt in steps. Leave validation_steps out." in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_damaged_checkpoint_is_passed_over(capsys: pytest.CaptureFixture[str]) -> None:

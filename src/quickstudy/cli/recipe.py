@@ -49,6 +49,10 @@ class Watch:
     """Steps between validations; 0 never validates."""
     validation_episodes: Annotated[int, Field(ge=2)] = 200
     """Validation episodes of each validation, always the same ones."""
+    validation_shots: Size | None = None
+    """Support examples of a class (or a function) in validation; by default those of the tasks."""
+    validation_steps: Size | None = None
+    """Inner steps in validation; by default the method's own."""
     patience: Count = 0
     """Stop after this many validations in a row without a better one; 0 never stops early."""
     save_every: Size = 100

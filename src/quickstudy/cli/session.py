@@ -20,6 +20,7 @@ from quickstudy import registry
 from quickstudy.cli import recipe, screen
 from quickstudy.cli.flags import overlay
 from quickstudy.core import files
+from quickstudy.core.learner import Stepwise
 from quickstudy.core.predictions import Metric
 from quickstudy.core.settings import load, owner_of
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
@@ -114,7 +115,9 @@ class Session:
         self.run, self.watch, self.quiet = run, watch, quiet
         self.next = f"\nNext: quickstudy evaluate {run.folder}" if next_step else ""
         self.log_every = max(1, run.settings.training.steps // LOGGED)
-        self.protocol = Protocol(tasks=run.settings.tasks, split="val", episodes=watch.validation_episodes)
+        self.protocol = Protocol(
+            tasks=run.settings.tasks, split="val", episodes=watch.validation_episodes, shots=watch.validation_shots
+        )
         self.metric: Metric = "accuracy" if self.protocol.source().likelihood == "categorical" else "mse"
         self.validated = {r["step"]: float(r["validation"]["mean"]) for r in run.history() if "validation" in r}
         self.said = ""
@@ -128,6 +131,9 @@ class Session:
             0, or 130 when interrupted; the state is then saved.
         """
         folder = self.run.folder
+        if self.watch.validation_steps is not None and not isinstance(state.method, Stepwise):
+            kind = type(state.method).__name__
+            raise SettingsError(f"validation_steps: {kind} does not adapt in steps. Leave validation_steps out.")
         _keep_own(folder, self.watch)
         if state.number and self._asks_validation(state) and state.number not in self.validated:
             self._validate(state)  # what a killed process owed
@@ -174,7 +180,7 @@ class Session:
     def _validate(self, state: TrainState) -> None:
         """Evaluate on validation tasks, and keep the weights if none were better."""
         self._save(state)  # so that no validation is recorded of a step that is not saved
-        found = evaluate(state.method, self.protocol, name="validation")
+        found = evaluate(state.method, self.protocol, name="validation", steps=self.watch.validation_steps)
         if not self.validated or self._gain(found.mean) > max(map(self._gain, self.validated.values())):
             self.run.save_best(state, found.mean)  # before the record, without which a killed process validates again
         self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
