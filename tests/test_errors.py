@@ -18,6 +18,7 @@ def test_the_tree():
         "MethodError": "TypeError",
         "TrainingError": "RuntimeError",
         "CheckpointError": "RuntimeError",
+        "WorkersError": "RuntimeError",
     }
 
 

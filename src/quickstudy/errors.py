@@ -6,7 +6,8 @@ QuickstudyError
 ├── DataError         a file, archive, image or class that cannot be read as promised
 ├── MethodError       a method that breaks the contract of `MetaLearner`
 ├── TrainingError     a training run that cannot go on
-└── CheckpointError   a saved run that cannot be written or read back
+├── CheckpointError   a saved run that cannot be written or read back
+└── WorkersError      processes of one job that have lost each other
 
 A message says what was got, what was expected, and the mend. The command line prints the message alone.
 """
@@ -19,6 +20,7 @@ __all__ = [
     "SettingsError",
     "TaskError",
     "TrainingError",
+    "WorkersError",
 ]
 
 
@@ -48,3 +50,7 @@ class TrainingError(QuickstudyError, RuntimeError):
 
 class CheckpointError(QuickstudyError, RuntimeError):
     """A saved run that cannot be written or read back."""
+
+
+class WorkersError(QuickstudyError, RuntimeError):
+    """Processes of one job that have lost each other; what was saved is kept."""

@@ -1,0 +1,207 @@
+"""Several processes that do one job: who one is among them, and the little that is said between them.
+
+`torchrun --nproc-per-node=2 -m quickstudy train ...` starts two workers. Work is shared by index; what they find is
+added up or gathered, so that every worker knows the same and decides alike. One process alone says nothing to anybody
+and pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import safetensors.numpy
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.core.shapes import Float, Tensor
+from quickstudy.errors import WorkersError
+
+__all__ = ["Workers", "join", "leave", "torchrun"]
+
+Items = TypeVar("Items", bound=Sequence[Any])
+Found = TypeVar("Found")
+Arrays = Mapping[str, NDArray[Any]]
+
+_store: Any = None
+"""Where the workers of this job leave word for each other, besides their messages; None alone."""
+
+
+class Workers:
+    """The workers of a job as one of them sees them.
+
+    Every method that speaks to the others must be called by all of them, in the same order.
+
+    Args:
+        rank: Which one this is, from 0.
+        count: How many there are; one alone by default.
+    """
+
+    def __init__(self, rank: int = 0, count: int = 1) -> None:
+        self.rank, self.count = rank, count
+        self.stop = False
+        """Whether this worker was asked to stop; the others learn it by `add_up`."""
+        self._stops: Tensor | None = None
+
+    @classmethod
+    def here(cls) -> Workers:
+        """The workers that this process has joined."""
+        if _store is None:
+            return cls()
+        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the worker that writes and speaks."""
+        return self.rank == 0
+
+    @property
+    def stopping(self) -> bool:
+        """Whether any worker had been asked to stop when gradients were last added up: the same for all."""
+        if self.count == 1:
+            return self.stop
+        return self._stops is not None and bool(self._stops.item() > 0)
+
+    def share(self, items: Items) -> Items:
+        """This worker's part of a sequence: every `count`-th item, from its rank on."""
+        return items[self.rank :: self.count] if self.count > 1 else items  # type: ignore[return-value]
+
+    def add_up(self, weights: Iterable[Tensor], number: Float[Tensor, ""]) -> Float[Tensor, ""]:
+        """Replace the gradient of each weight by its sum over workers, and return the sum of a number.
+
+        One flat buffer goes round once; every worker has the same sums, to the bit. A weight without a gradient counts
+        as zero, and stays without where no worker has one.
+
+        Raises:
+            WorkersError: a worker is lost.
+        """
+        if self.count == 1:
+            return number
+        weights = list(weights)
+        lacking = [weight.grad is None for weight in weights]
+        slopes = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
+        notes = torch.tensor([self.stop, *(not lacks for lacks in lacking)], device=number.device, dtype=number.dtype)
+        flat = torch.cat([*(slope.flatten() for slope in slopes), number.reshape(1), notes])
+        with _in_touch():
+            torch.distributed.all_reduce(flat)
+        *sums, number, self._stops, known = flat.split([*(slope.numel() for slope in slopes), 1, 1, len(weights)])
+        for place, (weight, slope) in enumerate(zip(weights, slopes, strict=True)):
+            slope.copy_(sums[place].view_as(slope))
+            if not lacking[place] or known[place] > 0:  # in this order: reading `known` would wait for a GPU
+                weight.grad = slope
+        return number.reshape(())
+
+    def agree(self, value: float) -> float:
+        """The first worker's value.
+
+        Raises:
+            WorkersError: a worker is lost.
+        """
+        if self.count == 1:
+            return value
+        told = torch.tensor([value], dtype=torch.float64)
+        with _in_touch():
+            torch.distributed.broadcast(told, 0)
+        return told.item()
+
+    def gather(self, arrays: Arrays) -> list[Arrays]:
+        """What each worker gives, in their order: arrays by name, of any shapes.
+
+        Raises:
+            WorkersError: a worker is lost.
+        """
+        if self.count == 1:
+            return [arrays]
+        packed = safetensors.numpy.save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
+        own = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
+        with _in_touch():
+            sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
+            torch.distributed.all_gather(sizes, torch.tensor([len(own)]))
+            longest = max(int(size) for size in sizes)
+            given = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
+            torch.distributed.all_gather(given, torch.nn.functional.pad(own, (0, longest - len(own))))
+        parts = zip(given, sizes, strict=True)
+        return [safetensors.numpy.load(part[: int(size)].numpy().tobytes()) for part, size in parts]
+
+    def first_then_others(self, do: Callable[[], Found]) -> Found:
+        """Do something: the first worker alone, then the others, who find what it wrote; then all go on.
+
+        Raises:
+            WorkersError: a worker is lost.
+        """
+        if self.first:
+            found = do()
+            self._meet()
+            self._meet()
+            return found
+        self._meet()
+        found = do()
+        self._meet()
+        return found
+
+    def fails_first(self) -> bool:
+        """Note that this worker cannot go on, and say whether it is the first: then it is the one to say why."""
+        if self.count == 1:
+            return True
+        try:
+            return bool(_store.add("failed", 1) == 1)
+        except RuntimeError:  # nobody is left to ask
+            return True
+
+    def _meet(self) -> None:
+        """Wait until every worker is here."""
+        if self.count > 1:
+            with _in_touch():
+                torch.distributed.all_reduce(torch.zeros(1))  # not `barrier`, which would do it on the GPU
+
+
+def torchrun() -> bool:
+    """Whether torchrun started this process; it may then start it again."""
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def join() -> Workers:
+    """Meet the other workers, where torchrun started several; `leave` ends it.
+
+    Where there are GPUs, each worker of a machine takes one of its own.
+
+    Raises:
+        WorkersError: they cannot be met.
+    """
+    global _store  # noqa: PLW0603
+    if not torchrun() or os.environ.get("WORLD_SIZE", "1") == "1":
+        return Workers()
+    backend = "gloo"
+    if torch.cuda.is_available():
+        gpus = torch.cuda.device_count()
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]) % gpus)
+        if int(os.environ["LOCAL_WORLD_SIZE"]) <= gpus:  # NCCL refuses two workers on one GPU
+            backend = "cpu:gloo,cuda:nccl"
+    with _in_touch():
+        store, rank, count = next(torch.distributed.rendezvous("env://"))
+        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
+    _store = torch.distributed.PrefixStore("quickstudy", store)
+    return Workers.here()
+
+
+def leave() -> None:
+    """Part from the other workers, if there are any."""
+    global _store  # noqa: PLW0603
+    if _store is not None:
+        _store = None
+        torch.distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _in_touch() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise WorkersError(
+            "another worker of this job has stopped, and none can go on without it. torchrun starts all of them again "
+            f"where --max-restarts allows; otherwise give its command again. ({reason})"
+        ) from error
