@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import quickstudy
 from quickstudy.cli import adapt, check, compare, demo, evaluate, listing, report, screen, threads, train
-from quickstudy.errors import QuickstudyError
+from quickstudy.errors import QuickstudyError, SettingsError
 
 __all__ = ["main", "make_app"]
 
@@ -38,12 +40,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         that cannot be understood; 130 when interrupted.
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
     try:
-        return _run(words)
+        with _among_workers(words) if several else contextlib.nullcontext():
+            return _run(words)
     except CycloptsError as error:
         _or_traceback(error)
         screen.error(_usage(error, words), title="Usage")
         return USAGE
+    except _SaidError:
+        return FAILED
     except (QuickstudyError, OSError) as error:
         _or_traceback(error)
         screen.error(_told(error))
@@ -51,6 +57,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         screen.warn(str(error) or "Interrupted; nothing was left half-written.")
         return INTERRUPTED
+
+
+class _SaidError(Exception):
+    """An error that another worker says, or the cause of which it says."""
+
+
+@contextlib.contextmanager
+def _among_workers(words: list[str]) -> Iterator[None]:
+    """Meet the other workers of the job, and part from them whatever happens. One of them says what went wrong."""
+    threads.settle(words, recorded=train.recorded_threads(words))  # before torch is imported
+    from quickstudy.core import workers
+
+    own = workers.join()
+    if not own.first:
+        screen.muted = True
+        warnings.simplefilter("ignore")
+    try:
+        if words[:1] not in (["train"], ["evaluate"]):
+            raise SettingsError(
+                f"`quickstudy {' '.join(words[:1])}` is work for one process. Start it without torchrun."
+            )
+        yield
+    except Exception as error:
+        if not own.fails_first():
+            raise _SaidError from error
+        raise
+    finally:
+        workers.leave()
 
 
 def make_app(argv: Sequence[str]) -> App:

@@ -11,6 +11,7 @@ from quickstudy import registry
 from quickstudy.cli import screen
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
+from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError
 from quickstudy.evaluate import (
     Protocol,
@@ -59,7 +60,8 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
     device = device_of(run.settings.training)
     name = run.folder.resolve().name
     with screen.progress(f"Evaluating {name}", protocol.episodes, quiet=options.quiet) as ticker:
-        answers = answer(method, protocol, device=device, progress=lambda done, total: ticker.at(done))
+        workers = Workers.here()
+        answers = answer(method, protocol, device=device, progress=lambda done, total: ticker.at(done), workers=workers)
     found = result(answers, name)
     return Record(
         run=run_info(run, method, scalars),
@@ -119,7 +121,7 @@ def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...
         def at(step: Step) -> None:
             ticker.at(step.state.done(step.number), f"loss {step.loss:.3f}")
 
-        methods = list(make_floors(run.settings, run.folder / "floors", training, at))
+        methods = list(make_floors(run.settings, run.folder / "floors", training, at, Workers.here()))
     with screen.progress("Evaluating the floors", len(methods), quiet=options.quiet) as ticker:
         order = {name: place for place, (name, _) in enumerate(methods)}
         return evaluate_floors(
@@ -127,14 +129,25 @@ def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...
             protocol,
             device=device_of(run.settings.training),
             progress=lambda name, done, total: ticker.at(order[name] + done / total, name),
+            workers=Workers.here(),
         )
 
 
 def _curves(method: MetaLearner, protocol: Protocol, options: Options) -> Curves:
     fewer = dataclasses.replace(protocol, episodes=min(options.curve_episodes, protocol.episodes))
     with screen.progress("Curves", 2.0, quiet=options.quiet) as ticker:
-        steps = steps_curve(method, fewer, progress=lambda done, total: ticker.at(done / total, "inner steps"))
-        shots = shots_curve(method, fewer, progress=lambda done, total: ticker.at(1 + done / total, "shots"))
+        steps = steps_curve(
+            method,
+            fewer,
+            progress=lambda done, total: ticker.at(done / total, "inner steps"),
+            workers=Workers.here(),
+        )
+        shots = shots_curve(
+            method,
+            fewer,
+            progress=lambda done, total: ticker.at(1 + done / total, "shots"),
+            workers=Workers.here(),
+        )
     return Curves(steps, shots)
 
 

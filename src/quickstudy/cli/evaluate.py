@@ -56,6 +56,7 @@ def evaluate(
         threads: Threads for torch; by default as many as there are idle processors.
     """
     from quickstudy.cli.assess import Options, assess
+    from quickstudy.core.workers import Workers
     from quickstudy.evaluate.report import write_report
     from quickstudy.train.run import Run
 
@@ -64,6 +65,8 @@ def evaluate(
         floors=floors, minutes=minutes_for_floors, curves=curves, curve_episodes=curve_episodes, quiet=quiet
     )
     record = assess(opened, asked.of(opened), options)
+    if not Workers.here().first:  # the first has the very same record, and writes it
+        return 0
     record.save(run / "evaluation.json")
     write_report(record, run)
     if json:

@@ -22,6 +22,9 @@ __all__ = ["Switch", "Ticker", "error", "json_out", "note", "out", "progress", "
 Switch = Annotated[bool, Parameter(negative="", show_default=False)]
 """A flag that is there or not, without a --no-flag."""
 
+muted = False
+"""Whether nothing but errors is said, as by all workers of a job but the first."""
+
 EVERY = 30.0  # seconds between plain progress lines where there is no terminal
 
 
@@ -34,12 +37,12 @@ class _Console(Console):
 
 def out() -> Console:
     """Standard output: results. Made anew each time, because tests and pipes replace the stream."""
-    return _Console(highlight=False)
+    return _Console(highlight=False, quiet=muted)
 
 
 def note() -> Console:
-    """Standard error: progress, warnings and errors."""
-    return _Console(stderr=True, highlight=False)
+    """Standard error: progress and warnings."""
+    return _Console(stderr=True, highlight=False, quiet=muted)
 
 
 def say(text: str, *, style: str = "") -> None:
@@ -58,7 +61,7 @@ def _print(console: Console, text: Text) -> None:
 
 def error(text: str, *, title: str = "Error") -> None:
     """A message alone: in a box on a terminal, as plain lines elsewhere."""
-    console = note()
+    console = _Console(stderr=True, highlight=False)
     if console.is_terminal:
         console.print(Panel(Text(text, "default"), title=title, title_align="left", border_style="red"))
     else:

@@ -8,7 +8,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -23,7 +23,8 @@ from quickstudy.core import files
 from quickstudy.core.learner import Stepwise
 from quickstudy.core.predictions import Metric
 from quickstudy.core.settings import load, owner_of
-from quickstudy.errors import CheckpointError, SettingsError, TrainingError
+from quickstudy.core.workers import Workers, torchrun
+from quickstudy.errors import CheckpointError, SettingsError, TrainingError, WorkersError
 from quickstudy.evaluate import Protocol, evaluate, findings
 from quickstudy.train.loop import Step, TrainState, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
@@ -49,6 +50,8 @@ def start(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, ne
     """
     asked = recipe.checked(given)
     settings = with_net(asked.run)
+    if torchrun():  # which starts a job again that failed: then its run goes on
+        return _start_among_workers(settings, asked.watch, out, quiet=quiet, next_step=next_step)
     session = Session(Run.create(out or free_folder(settings), settings), asked.watch, quiet=quiet, next_step=next_step)
     return session.carry_out(TrainState(build_method(settings), settings.training))
 
@@ -70,18 +73,40 @@ def resume(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, n
         mend = f"such as --out {found[-1]}" if found else "but there is none in runs/"
         raise SettingsError(f"--resume needs the folder of the run in --out, {mend}.")
     run = Run.open(out)
+    run.writes = Workers.here().first
     plain = run.settings.plain()
     recorded = {name: plain[name] for name in (*recipe.SECTIONS, "train")} | plain["training"] | _own(out)
     asked = recipe.checked(overlay(recorded, given))
-    if asked.run != run.settings:
+    _refuse_differences(run, asked.run)
+    return _go_on(run, asked.watch, quiet=quiet, next_step=next_step)
+
+
+def _start_among_workers(
+    settings: RunSettings, watch: recipe.Watch, out: Path | None, *, quiet: bool, next_step: bool
+) -> int:
+    if out is None:
         raise SettingsError(
-            f"{out} was started with other settings: {'; '.join(_differences(run.settings, asked.run))}. A run keeps "
-            "its settings: leave them out to resume it, or start another run in another --out."
+            "torchrun needs the run's folder in --out, such as --out runs/mine: a job that is started again goes on "
+            "with the run that it finds there."
         )
-    state, damaged = run.resume()
+    run = Run.shared(out, settings, Workers.here())
+    _refuse_differences(run, settings)
+    return _go_on(run, watch, quiet=quiet, next_step=next_step)
+
+
+def _go_on(run: Run, watch: recipe.Watch, *, quiet: bool, next_step: bool) -> int:
+    state, damaged = Workers.here().first_then_others(run.resume)
     for message in damaged:
         screen.warn(f"{message} Going on from step {state.number}.")
-    return Session(run, asked.watch, quiet=quiet, next_step=next_step).carry_out(state)
+    return Session(run, watch, quiet=quiet, next_step=next_step).carry_out(state)
+
+
+def _refuse_differences(run: Run, asked: RunSettings) -> None:
+    if asked != run.settings:
+        raise SettingsError(
+            f"{run.folder} was started with other settings: {'; '.join(_differences(run.settings, asked))}. A run "
+            "keeps its settings: leave them out to resume it, or start another run in another --out."
+        )
 
 
 def with_net(settings: RunSettings) -> RunSettings:
@@ -113,6 +138,7 @@ class Session:
 
     def __init__(self, run: Run, watch: recipe.Watch, *, quiet: bool = False, next_step: bool = True) -> None:
         self.run, self.watch, self.quiet = run, watch, quiet
+        self.workers = _sharing(run, Workers.here())
         self.next = f"\nNext: quickstudy evaluate {run.folder}" if next_step else ""
         self.log_every = max(1, run.settings.training.steps // LOGGED)
         self.protocol = Protocol(
@@ -134,36 +160,37 @@ class Session:
         if self.watch.validation_steps is not None and not isinstance(state.method, Stepwise):
             kind = type(state.method).__name__
             raise SettingsError(f"validation_steps: {kind} does not adapt in steps. Leave validation_steps out.")
-        _keep_own(folder, self.watch)
+        if self.workers.first:
+            _keep_own(folder, self.watch)
         if state.number and self._asks_validation(state) and state.number not in self.validated:
             self._validate(state)  # what a killed process owed
         if self._over(state):
             screen.say(f"{folder} is trained to its end, {state.number} steps.{self.next}")
             return 0
         self._greet(state)
-        with _interruptible() as interrupted:
-            self._loop(state, interrupted)
-            if interrupted() and not self._over(state):
+        with _interruptible(self.workers):
+            self._loop(state)
+            if self.workers.stopping and not self._over(state):
                 again = f"quickstudy train --resume --out {folder}"
                 screen.warn(f"Interrupted after step {state.number}, which is saved. Go on with:\n  {again}")
                 return 130
         self._farewell(state)
         return 0
 
-    def _loop(self, state: TrainState, interrupted: Callable[[], bool]) -> None:
+    def _loop(self, state: TrainState) -> None:
         self.began = (state.number, state.seconds)
         source = training_source(self.run.settings)
         with screen.progress("Training", 1.0, quiet=self.quiet) as ticker:
             try:
-                for step in fit(state.method, source, state=state):
+                for step in fit(state.method, source, state=state, workers=self.workers):
                     self._note(step, ticker)
                     if self._asks_validation(state):
                         self._validate(state)
                     elif self._due(state):
                         self._save(state)
-                    if interrupted() or self._out_of_patience():
+                    if self.workers.stopping or self._out_of_patience():
                         break
-            except TrainingError:
+            except (TrainingError, WorkersError):
                 self._save(state)  # its weights are still those of the step before
                 raise
         self._save(state)
@@ -180,7 +207,13 @@ class Session:
     def _validate(self, state: TrainState) -> None:
         """Evaluate on validation tasks, and keep the weights if none were better."""
         self._save(state)  # so that no validation is recorded of a step that is not saved
-        found = evaluate(state.method, self.protocol, name="validation", steps=self.watch.validation_steps)
+        found = evaluate(
+            state.method,
+            self.protocol,
+            name="validation",
+            steps=self.watch.validation_steps,
+            workers=self.workers,
+        )
         if not self.validated or self._gain(found.mean) > max(map(self._gain, self.validated.values())):
             self.run.save_best(state, found.mean)  # before the record, without which a killed process validates again
         self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
@@ -230,25 +263,44 @@ class Session:
 
 
 @contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C or SIGTERM is a wish that the loop grants after its step; a second Ctrl-C ends it."""
-    asked: list[int] = []
+def _interruptible(workers: Workers) -> Iterator[None]:
+    """Within it, the first Ctrl-C or SIGTERM is a wish that the loop grants after its step; a second Ctrl-C ends it.
+
+    torchrun may send several for one, and ends workers by force after half a minute: among workers a second is none.
+    """
 
     def note(number: int, frame: FrameType | None) -> None:
-        asked.append(number)
-        if len(asked) > 1:
+        again, workers.stop = workers.stop, True
+        if workers.count > 1:
+            return
+        if again:
             raise KeyboardInterrupt("Interrupted at once; the last checkpoint is kept.")
         screen.warn("\nFinishing this step, then saving. Press Ctrl-C again to stop at once.")
 
     if threading.current_thread() is not threading.main_thread():  # only there may signals be handled
-        yield lambda: False
+        yield
         return
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield lambda: bool(asked)
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _sharing(run: Run, workers: Workers) -> Workers:
+    """The workers, if each has something to do in a step of the run."""
+    settings = run.settings
+    flat = owner_of(settings.method).tags.trains_on == "pool"
+    tasks = 1 if flat else settings.training.batch
+    if workers.count > tasks:
+        what = "one flat batch, which cannot be shared" if flat else f"{tasks} tasks"
+        mend = "" if flat else f", or start another run with --batch {workers.count} or more"
+        raise SettingsError(
+            f"{workers.count} workers for steps of {what}: some would have nothing to do. Start torchrun with "
+            f"--nproc-per-node={tasks}{mend}."
+        )
+    return workers
 
 
 def _keep_own(folder: Path, watch: recipe.Watch) -> None:

@@ -16,15 +16,19 @@ import numpy as np
 import safetensors.numpy
 import torch
 from numpy.typing import NDArray
+from torch import distributed
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.errors import WorkersError
 
-__all__ = ["Workers", "join", "leave", "torchrun"]
+__all__ = ["Arrays", "Workers", "join", "leave", "torchrun"]
 
 Items = TypeVar("Items", bound=Sequence[Any])
 Found = TypeVar("Found")
 Arrays = Mapping[str, NDArray[Any]]
+"""Arrays of any shapes, by name."""
 
 _store: Any = None
 """Where the workers of this job leave word for each other, besides their messages; None alone."""
@@ -51,7 +55,7 @@ class Workers:
         """The workers that this process has joined."""
         if _store is None:
             return cls()
-        return cls(torch.distributed.get_rank(), torch.distributed.get_world_size())
+        return cls(distributed.get_rank(), distributed.get_world_size())
 
     @property
     def first(self) -> bool:
@@ -86,8 +90,9 @@ class Workers:
         notes = torch.tensor([self.stop, *(not lacks for lacks in lacking)], device=number.device, dtype=number.dtype)
         flat = torch.cat([*(slope.flatten() for slope in slopes), number.reshape(1), notes])
         with _in_touch():
-            torch.distributed.all_reduce(flat)
-        *sums, number, self._stops, known = flat.split([*(slope.numel() for slope in slopes), 1, 1, len(weights)])
+            distributed.all_reduce(flat)
+        lengths = [*(slope.numel() for slope in slopes), 1, 1, len(weights)]
+        *sums, number, self._stops, known = torch.split(flat, lengths)
         for place, (weight, slope) in enumerate(zip(weights, slopes, strict=True)):
             slope.copy_(sums[place].view_as(slope))
             if not lacking[place] or known[place] > 0:  # in this order: reading `known` would wait for a GPU
@@ -104,7 +109,7 @@ class Workers:
             return value
         told = torch.tensor([value], dtype=torch.float64)
         with _in_touch():
-            torch.distributed.broadcast(told, 0)
+            distributed.broadcast(told, 0)
         return told.item()
 
     def gather(self, arrays: Arrays) -> list[Arrays]:
@@ -119,10 +124,10 @@ class Workers:
         own = torch.frombuffer(bytearray(packed), dtype=torch.uint8)
         with _in_touch():
             sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.count)]
-            torch.distributed.all_gather(sizes, torch.tensor([len(own)]))
+            distributed.all_gather(sizes, torch.tensor([len(own)]))
             longest = max(int(size) for size in sizes)
             given = [torch.empty(longest, dtype=torch.uint8) for _ in sizes]
-            torch.distributed.all_gather(given, torch.nn.functional.pad(own, (0, longest - len(own))))
+            distributed.all_gather(given, torch.nn.functional.pad(own, (0, longest - len(own))))
         parts = zip(given, sizes, strict=True)
         return [safetensors.numpy.load(part[: int(size)].numpy().tobytes()) for part, size in parts]
 
@@ -155,7 +160,7 @@ class Workers:
         """Wait until every worker is here."""
         if self.count > 1:
             with _in_touch():
-                torch.distributed.all_reduce(torch.zeros(1))  # not `barrier`, which would do it on the GPU
+                distributed.all_reduce(torch.zeros(1))  # not `barrier`, which would do it on the GPU
 
 
 def torchrun() -> bool:
@@ -181,9 +186,9 @@ def join() -> Workers:
         if int(os.environ["LOCAL_WORLD_SIZE"]) <= gpus:  # NCCL refuses two workers on one GPU
             backend = "cpu:gloo,cuda:nccl"
     with _in_touch():
-        store, rank, count = next(torch.distributed.rendezvous("env://"))
-        torch.distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
-    _store = torch.distributed.PrefixStore("quickstudy", store)
+        store, rank, count = next(rendezvous("env://"))
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
+    _store = PrefixStore("quickstudy", store)
     return Workers.here()
 
 
@@ -192,7 +197,7 @@ def leave() -> None:
     global _store  # noqa: PLW0603
     if _store is not None:
         _store = None
-        torch.distributed.destroy_process_group()
+        distributed.destroy_process_group()
 
 
 @contextlib.contextmanager

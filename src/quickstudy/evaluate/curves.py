@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from quickstudy.core.learner import MetaLearner, Stepwise
+from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError, TaskError
 from quickstudy.evaluate.evaluate import How, answer
 from quickstudy.evaluate.protocol import Protocol
@@ -28,6 +29,7 @@ def steps_curve(
     *,
     how: How = "auto",
     progress: Callable[[int, int], None] | None = None,
+    workers: Workers | None = None,
 ) -> Curve | None:
     """The metric after each number of inner steps, on the same episodes; 0 is before any adaptation.
 
@@ -37,6 +39,7 @@ def steps_curve(
         steps: The numbers; None takes 0, 1, 2, 3, 5, 10, the method's own and its double.
         how: As in `answer`.
         progress: Called with the points done and their number.
+        workers: As in `answer`.
 
     Returns:
         The curve; None for a method that does not adapt in steps.
@@ -48,7 +51,7 @@ def steps_curve(
         raise SettingsError(f"steps holds {chosen[0]}: inner steps are 0 or more.")
 
     def point(number: int) -> Interval:
-        return t_interval(answer(method, protocol, steps=number, how=how).values)
+        return t_interval(answer(method, protocol, steps=number, how=how, workers=workers).values)
 
     return _curve(chosen, _each(chosen, point, progress), {})
 
@@ -61,6 +64,7 @@ def shots_curve(
     floors: Mapping[str, MetaLearner] | None = None,
     how: How = "auto",
     progress: Callable[[int, int], None] | None = None,
+    workers: Workers | None = None,
 ) -> Curve | None:
     """The metric with each number of shots, nothing else of the protocol changed.
 
@@ -71,6 +75,7 @@ def shots_curve(
         floors: Methods whose means are put beside it, by name.
         how: As in `answer`.
         progress: Called with the points done and their number.
+        workers: As in `answer`.
 
     Returns:
         The curve; None for tasks without a setting `shots`.
@@ -87,9 +92,10 @@ def shots_curve(
 
     def point(number: int) -> tuple[Interval, dict[str, float]]:
         beside = {
-            name: float(answer(floor, asked[number], how=how).values.mean()) for name, floor in (floors or {}).items()
+            name: float(answer(floor, asked[number], how=how, workers=workers).values.mean())
+            for name, floor in (floors or {}).items()
         }
-        return t_interval(answer(method, asked[number], how=how).values), beside
+        return t_interval(answer(method, asked[number], how=how, workers=workers).values), beside
 
     points = _each(chosen, point, progress)
     beside = {name: tuple(means[name] for _, means in points) for name in floors or {}}

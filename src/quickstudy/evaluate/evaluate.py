@@ -15,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from quickstudy.core import chance
+from quickstudy.core import chance, tree
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner, Stepwise
 from quickstudy.core.lift import over_tasks, plan
 from quickstudy.core.predictions import Metric
+from quickstudy.core.workers import Arrays, Workers
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate.protocol import Protocol
 from quickstudy.evaluate.record import Result
@@ -33,7 +34,7 @@ Progress = Callable[[int, int], None]
 """Called with the number of episodes done and their total."""
 
 BATCH = 64
-"""Episodes drawn at a time."""
+"""Episodes drawn at a time. Workers share whole batches, so that no figure depends on how many they are."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Answers:
     brier: NDArray[np.float64]
     """Squared distance of the probabilities from the one-hot truth, [n]; nan for regression."""
     seconds: float
-    """Wall-clock time of adapting and predicting, without drawing the episodes."""
+    """Wall-clock time of adapting and predicting, without drawing the episodes; of all workers together."""
     digest: str
     """Of the episodes."""
 
@@ -71,6 +72,7 @@ def evaluate(
     how: How = "auto",
     chunk: int | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Result:
     """How well a method learns the episodes of a protocol: `result` of `answer`, which explains the arguments."""
     said = answer(
@@ -83,6 +85,7 @@ def evaluate(
         how=how,
         chunk=chunk,
         progress=progress,
+        workers=workers,
     )
     return result(said, name or type(method).__name__)
 
@@ -117,6 +120,7 @@ def answer(
     how: How = "auto",
     chunk: int | None = None,
     progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Answers:
     """Let a method adapt to each episode and answer its queries.
 
@@ -131,8 +135,10 @@ def answer(
             device.
         chunk: Episodes mapped at a time; None leaves it to `how="auto"`'s choice.
         progress: Called after every batch.
+        workers: Who shares the batches; all of them return the same answers. None takes them alone.
 
     Raises:
+        WorkersError: another worker is lost.
         SettingsError: steps for a method that has none, or episodes twice or not at all.
         MethodError: predictions of another kind than the tasks' targets.
     """
@@ -140,29 +146,58 @@ def answer(
     if device is not None:
         method.to(device)
     session = _Session(method, source, steps, source.digest(range(count)))
+    workers = workers or Workers()
     parts: list[_Part] = []
-    done, was_training = 0, method.training
+    was_training = method.training
     method.eval()
     try:
-        for indices, drawn in _draw_all(source, count, batch):
-            parts.append(session.run(indices, drawn, how, chunk))
-            done += len(indices)
-            if progress is not None:
-                progress(done, count)
+        for start in workers.share(range(0, count, batch)):
+            for indices, drawn in _draw(source, range(start, min(start + batch, count))):
+                parts.append(session.run(indices, drawn, how, chunk))
+                if progress is not None:
+                    progress(indices.stop, count)
     finally:
         method.train(was_training)
-    return session.collect(parts)
+    return session.collect(_gathered(parts, workers))
 
 
 @dataclasses.dataclass(frozen=True)
 class _Part:
     """The answers to one batch of episodes of one shape."""
 
+    start: int
+    """The number of its first episode."""
     figures: NDArray[np.float64]
     """Score, nll, confidence and Brier score, [4, t, queries]."""
     mask: NDArray[np.bool_]
     classes: NDArray[np.int64] | None
     seconds: float
+
+    def arrays(self) -> Arrays:
+        """Itself as arrays by name."""
+        found: dict[str, NDArray[Any]] = {
+            "figures": self.figures,
+            "mask": self.mask,
+            "seconds": np.array([self.seconds]),
+        }
+        if self.classes is not None:
+            found["classes"] = self.classes
+        return {f"{self.start}/{name}": array for name, array in found.items()}
+
+    @classmethod
+    def of(cls, start: int, arrays: Arrays) -> _Part:
+        """The part that begins with this episode, among arrays of several."""
+        figures, mask, seconds = (arrays[f"{start}/{name}"] for name in ("figures", "mask", "seconds"))
+        return cls(start, figures, mask, arrays.get(f"{start}/classes"), seconds.item())
+
+
+def _gathered(parts: list[_Part], workers: Workers) -> list[_Part]:
+    """The parts of all workers in the order of their episodes."""
+    if workers.count == 1:
+        return parts
+    given = workers.gather({name: array for part in parts for name, array in part.arrays().items()})
+    starts = [(int(name.partition("/")[0]), each) for each in given for name in each if name.endswith("/mask")]
+    return [_Part.of(start, each) for start, each in sorted(starts, key=lambda found: found[0])]
 
 
 class _Session:
@@ -177,7 +212,7 @@ class _Session:
         self.method, self.source, self.steps, self.digest = method, source, steps, digest
         self.metric: Metric = "accuracy" if source.likelihood == "categorical" else "mse"
         self.device, self.dtype = place_of(method)
-        self.chosen: tuple[Literal["map", "loop"], int | None] | None = None
+        self.planned: dict[tuple[torch.Size, ...], tuple[Literal["map", "loop"], int]] = {}
 
     def adapt(self, episode: Episode, *noise: torch.Tensor) -> Any:
         """The learner of one task."""
@@ -207,12 +242,15 @@ class _Session:
         noise = noise_for(self.method, self.digest, indices)
         start = time.perf_counter()
         with torch.no_grad():  # not inference mode: a method may want gradients of its own
-            if self.chosen is None:
-                self.chosen = plan(self.method, episodes, *noise, how=how, chunk=chunk)
-            way, at_once = self.chosen
+            # by shape, not once: the figures of a batch must not depend on which came before it
+            shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
+            if shapes not in self.planned:
+                self.planned[shapes] = plan(self.method, episodes, *noise, how=how, chunk=chunk)
+            way, at_once = self.planned[shapes]
             found = over_tasks(self.figures, episodes, *noise, how=way, chunk=at_once).cpu().double().numpy()
         seconds = time.perf_counter() - start
-        return _Part(found.transpose(1, 0, 2), drawn.query.mask.cpu().numpy(), self.source.classes(indices), seconds)
+        mask, classes = drawn.query.mask.cpu().numpy(), self.source.classes(indices)
+        return _Part(indices.start, found.transpose(1, 0, 2), mask, classes, seconds)
 
     def collect(self, parts: list[_Part]) -> Answers:
         kept = [part.figures[:, part.mask] for part in parts]
@@ -254,11 +292,6 @@ def _asked(protocol: Protocol | TaskSource, episodes: int | None) -> tuple[TaskS
             f"dataclasses.replace(protocol, episodes={episodes})."
         )
     return protocol.source(), protocol.episodes
-
-
-def _draw_all(source: TaskSource, count: int, size: int) -> Iterator[tuple[range, Episode]]:
-    for start in range(0, count, size):
-        yield from _draw(source, range(start, min(start + size, count)))
 
 
 def _draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 import torch
 
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.workers import Workers
 from quickstudy.evaluate.evaluate import How, evaluate
 from quickstudy.evaluate.protocol import Protocol
 from quickstudy.evaluate.record import Result
@@ -24,6 +25,7 @@ def evaluate_floors(
     device: torch.device | str | None = None,
     how: How = "auto",
     progress: Callable[[str, int, int], None] | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Result, ...]:
     """The result of each named method on the episodes of the protocol.
 
@@ -33,6 +35,7 @@ def evaluate_floors(
         device: Where to run; None leaves each method where it is.
         how: As in `answer`.
         progress: Called with the name, the episodes done and their total, after every batch.
+        workers: As in `answer`.
     """
 
     def one(name: str, method: MetaLearner) -> Result:
@@ -40,6 +43,6 @@ def evaluate_floors(
             if progress is not None:
                 progress(name, done, total)
 
-        return evaluate(method, protocol, name=name, device=device, how=how, progress=report)
+        return evaluate(method, protocol, name=name, device=device, how=how, progress=report, workers=workers)
 
     return tuple(one(name, method) for name, method in methods)

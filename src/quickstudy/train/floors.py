@@ -11,6 +11,7 @@ from quickstudy import registry
 from quickstudy.core import chance
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import load, owner_of
+from quickstudy.core.workers import Workers
 from quickstudy.train.loop import Step, fit, load_weights, weights_of
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 from quickstudy.train.settings import Training
@@ -24,7 +25,11 @@ Progress = Callable[[Step], None]
 
 
 def make_floors(
-    run: RunSettings, folder: Path, training: Training = CONVENTIONAL, progress: Progress | None = None
+    run: RunSettings,
+    folder: Path,
+    training: Training = CONVENTIONAL,
+    progress: Progress | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[tuple[str, MetaLearner]]:
     """The floors of `quickstudy.registry.FLOORS` that suit the tasks, by name, ready to be evaluated.
 
@@ -33,6 +38,8 @@ def make_floors(
         folder: Where the conventionally trained net is kept, as a run of its own; one that is there is used again.
         training: How that net is trained.
         progress: Called after each of its steps.
+        workers: Who trains it together. A flat batch cannot be shared, so that it takes as long as by one; but all have
+            the same weights.
     """
     weights: dict[str, Any] = {}
     values = run.tasks.source("train", training.seed).likelihood == "gaussian"
@@ -45,19 +52,22 @@ def make_floors(
         floor = dataclasses.replace(run, method=method, net=net, train={}, training=training)
         built = build_method(floor)
         if entry["trained"]:
-            weights = weights or weights_of(conventional_run(floor, folder, progress))
+            weights = weights or weights_of(conventional_run(floor, folder, progress, workers))
             load_weights(built, weights)
         yield name, built
 
 
-def conventional_run(floor: RunSettings, folder: Path, progress: Progress | None = None) -> MetaLearner:
+def conventional_run(
+    floor: RunSettings, folder: Path, progress: Progress | None = None, workers: Workers | None = None
+) -> MetaLearner:
     """The method of a floor, trained conventionally in a run of its own; gone on with or read where there is one."""
     plain = floor.plain()
     folder = folder / chance.fingerprint({name: plain[name] for name in ("tasks", "net", "training")})
-    run = Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, floor)
-    state, _ = run.resume()
+    workers = workers or Workers()
+    run = Run.shared(folder, floor, workers)
+    state, _ = workers.first_then_others(run.resume)
     if not state.over:
-        for step in fit(state.method, training_source(run.settings), state=state):
+        for step in fit(state.method, training_source(run.settings), state=state, workers=workers):
             if progress is not None:
                 progress(step)
         run.save(state)

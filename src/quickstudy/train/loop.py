@@ -18,6 +18,7 @@ from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import How, over_tasks, plan
 from quickstudy.core.shapes import Float, Tensor
+from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.tasks.source import TaskSource
 from quickstudy.train.settings import Training
@@ -150,7 +151,11 @@ class Step:
 
 
 def fit(
-    method: MetaLearner, source: TaskSource, training: Training | None = None, state: TrainState | None = None
+    method: MetaLearner,
+    source: TaskSource,
+    training: Training | None = None,
+    state: TrainState | None = None,
+    workers: Workers | None = None,
 ) -> Iterator[Step]:
     """Train a method, yielding after every step.
 
@@ -160,9 +165,11 @@ def fit(
             trains on them, it takes number s alone.
         training: How long and how; see `Training`.
         state: Where to go on from, made of the same method and training; None starts anew.
+        workers: Who shares the tasks of each step; all of them yield the same steps. None takes them alone.
 
     Raises:
         SettingsError: the state was made of another method or training.
+        WorkersError: another worker is lost. The weights are those of the step before.
         TrainingError: the meta-loss or its gradient is not finite, naming the step and the episodes' digest. The
             weights are then still those of the step before.
     """
@@ -173,7 +180,8 @@ def fit(
             "fit(state.method, source, state=state)."
         )
     method.train()
-    outer = _OuterStep(state, source)
+    workers = workers or Workers()
+    outer = _OuterStep(state, source, workers)
     size = 1 if method.tags.trains_on == "pool" else state.training.batch
     while not state.over:
         start = time.perf_counter()
@@ -190,6 +198,8 @@ def fit(
         state.optimizer.step()
         state.number += 1
         state.seconds += time.perf_counter() - start
+        if state.training.minutes is not None:  # the rate and the end then follow the clock: one clock for all
+            state.seconds = workers.agree(state.seconds)
         state.schedule.step()
         yield Step(state.number, loss, norm, rate, len(numbers), state.seconds, state)
 
@@ -197,7 +207,8 @@ def fit(
 class _OuterStep:
     """The gradient of one outer step: over tasks in chunks, so that memory does not grow with their number."""
 
-    def __init__(self, state: TrainState, source: TaskSource) -> None:
+    def __init__(self, state: TrainState, source: TaskSource, workers: Workers) -> None:
+        self.workers = workers
         self.method, self.training, self.source = state.method, state.training, source
         self.optimizer = state.optimizer
         self.device = device_of(self.training)
@@ -208,6 +219,15 @@ class _OuterStep:
     def backward(self, numbers: range) -> tuple[float, float]:
         """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
         self.optimizer.zero_grad(set_to_none=True)
+        own = self.workers.share(numbers)
+        total = self._share(own, len(numbers)) if own else torch.zeros((), device=self.device)
+        total = self.workers.add_up(self.weights, total)
+        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
+        both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
+        return both[0], both[1]
+
+    def _share(self, numbers: range, count: int) -> Tensor:
+        """Leave what these tasks add to the gradient of the mean over `count` of them; what they add to the loss."""
         episodes = to_device(self.source.batch(numbers), self.device)
         noise: tuple[Float[Tensor, "t size"], ...] = ()
         if self.method.noise_size:
@@ -220,12 +240,10 @@ class _OuterStep:
         total = torch.zeros((), device=self.device)
         for part in _split((episodes, *noise), chunk):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-                loss = over_tasks(self.method, *part, how=how).sum() / len(numbers)
+                loss = over_tasks(self.method, *part, how=how).sum() / count
             loss.backward()
             total += loss.detach()
-        norm = torch.nn.utils.clip_grad_norm_(self.weights, self.training.clip or math.inf)
-        both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
-        return both[0], both[1]
+        return total
 
 
 def device_of(training: Training) -> torch.device:

@@ -25,6 +25,7 @@ from quickstudy import registry
 from quickstudy.core import files
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import Choice, Size, dump, load, make, owner_of, settings
+from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
 from quickstudy.tasks.source import Tasks, TaskSource
 from quickstudy.train import checkpoint
@@ -143,10 +144,15 @@ def build_net(chosen: Any, source: TaskSource) -> nn.Module:
 
 
 class Run:
-    """A run's folder, made by `Run.create` and read by `Run.open`."""
+    """A run's folder, made by `Run.create` and read by `Run.open`.
+
+    Attributes:
+        writes: Whether anything is written into it; of several workers, the first alone writes.
+    """
 
     def __init__(self, folder: Path, settings: RunSettings, episodes: str) -> None:
         self.folder, self.settings, self.episodes = folder, settings, episodes
+        self.writes = True
 
     @classmethod
     def create(cls, folder: Path | str, settings: RunSettings) -> Run:
@@ -187,6 +193,23 @@ class Run:
         except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError) as error:
             raise CheckpointError(f"{path} cannot be read: {error}. Restore it, or train again.") from error
 
+    @classmethod
+    def shared(cls, folder: Path | str, settings: RunSettings, workers: Workers) -> Run:
+        """The run in a folder, made there first where there is none, for workers that train it together.
+
+        Raises:
+            SettingsError: the folder holds something else.
+            CheckpointError: the folder cannot be written or read.
+        """
+
+        def made() -> Run:
+            exists = not workers.first or (Path(folder) / "run.yaml").exists()
+            return cls.open(folder) if exists else cls.create(folder, settings)
+
+        run = workers.first_then_others(made)
+        run.writes = workers.first
+        return run
+
     @property
     def checkpoints(self) -> Path:
         """Where the run's checkpoints are."""
@@ -198,7 +221,7 @@ class Run:
         Raises:
             CheckpointError: it cannot be written.
         """
-        if not state.sound:
+        if not (self.writes and state.sound):
             return
         name = f"step-{state.number:08d}"
         checkpoint.write(self.checkpoints, name, state.tensors(), state.scalars())
@@ -209,6 +232,8 @@ class Run:
         Raises:
             CheckpointError: they cannot be written.
         """
+        if not self.writes:
+            return
         weights = weights_of(state.method)
         scalars = {"number": state.number, "seconds": state.seconds, "validation": validation}
         checkpoint.write(self.checkpoints, f"best-{state.number:08d}", weights, scalars)
@@ -228,7 +253,8 @@ class Run:
         saved, damaged = checkpoint.newest(self.checkpoints)
         if saved is not None:
             state.restore(*saved)
-        self._forget_after(state.number)
+        if self.writes:
+            self._forget_after(state.number)
         return state, damaged
 
     def method(self) -> tuple[MetaLearner, dict[str, Any]]:
@@ -255,6 +281,8 @@ class Run:
         Raises:
             CheckpointError: it cannot be written.
         """
+        if not self.writes:
+            return
         try:
             with (self.folder / "train.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
