@@ -18,6 +18,8 @@ __all__ = ["FLOORS", "METHODS", "NETS", "RULES", "TASKS", "closest", "get", "nam
 METHODS = {
     "maml": "quickstudy.methods.gradient.maml:MAML",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
+    "matching": "quickstudy.methods.metric.matching:MatchingNet",
+    "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 
