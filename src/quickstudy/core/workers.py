@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -177,6 +179,8 @@ def join() -> Workers:
         WorkersError: they cannot be met.
     """
     global _store  # noqa: PLW0603
+    if _store is not None:
+        return Workers.here()
     if not torchrun() or os.environ.get("WORLD_SIZE", "1") == "1":
         return Workers()
     backend = "gloo"
@@ -186,10 +190,31 @@ def join() -> Workers:
         if int(os.environ["LOCAL_WORLD_SIZE"]) <= gpus:  # NCCL refuses two workers on one GPU
             backend = "cpu:gloo,cuda:nccl"
     with _in_touch():
-        store, rank, count = next(rendezvous("env://"))
+        shared, rank, count = next(rendezvous("env://"))
+        # torchrun keeps its store when it starts workers again, with the addresses of those that died.
+        store = PrefixStore(_meeting(shared, rank, count), shared)
         distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     _store = PrefixStore("quickstudy", store)
     return Workers.here()
+
+
+def _meeting(store: Any, rank: int, count: int) -> str:
+    """A name that the workers of this start agree on, and none of an earlier start of the job has used.
+
+    The first calls by a new name; the others answer whatever call they see with a name of their own, and know by its
+    echo that it was not an old one.
+    """
+    own = uuid.uuid4().hex
+    if rank == 0:
+        store.set("call", own)
+        store.set(f"{own}/heard", ",".join(store.get(f"{own}/{other}").decode() for other in range(1, count)))
+        return own
+    while True:
+        call: str = store.get("call").decode()
+        store.set(f"{call}/{rank}", own)
+        if store.check([f"{call}/heard"]) and own in store.get(f"{call}/heard").decode().split(","):
+            return call
+        time.sleep(0.01)
 
 
 def leave() -> None:

@@ -41,6 +41,10 @@ class Training:
     """Tasks of a step together ("map") or one after the other ("loop"); auto loops where that is quicker."""
     chunk: Size | None = None
     """At most this many tasks are mapped together; memory grows with it. By default as many as are quicker that way."""
+    compile: Literal["never", "auto", "always"] = "never"
+    """Compile the whole step into one graph, in a minute or so: many times quicker for small nets, equal but for
+    rounding. Auto does so where it pays for the steps left, by a measurement, so that rounding may differ from run to
+    run; "never" gives the same weights each time."""
     device: str = "auto"
     """Where to compute; auto takes a GPU where there is one."""
     minutes: Rate | None = None

@@ -1,0 +1,222 @@
+"""A whole meta-step as one compiled graph: the outer gradient, the map over tasks and the inner loop.
+
+The step is a pure function of (weights, batch), its outer gradient taken by `torch.func` too, so it is traced by
+running it once (`make_fx`: whatever the method does in Python is done then) and the graph is given to `torch.compile`.
+A graph holds for one shape of batch; each new shape is traced and compiled anew. Inductor keeps what it compiled on
+disk, so that a second process only traces.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.func import functional_call
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from quickstudy.core import tree
+from quickstudy.core.episode import Episode
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import How, over_tasks
+from quickstudy.core.shapes import Float, Tensor
+from quickstudy.train import remembered
+
+if TYPE_CHECKING:
+    from quickstudy.train.loop import TrainState
+
+__all__ = ["Batch", "Choice", "WholeStep", "compiled_step"]
+
+TRIED = 8
+"""Eager steps that are timed before auto decides; the first two, which warm up, do not count."""
+GUESS = 60.0
+"""Seconds that a compilation is taken to last where none is remembered."""
+SHARE = 0.1
+"""Auto compiles where that takes at most this share of the time left at the eager pace."""
+
+Weights = dict[str, Tensor]
+Batch = tuple[Episode, *tuple[Tensor, ...]]
+
+
+class WholeStep:
+    """The mean meta-loss of a batch of tasks, and its gradient, by one graph for each shape of batch.
+
+    Args:
+        method: Its weights are read anew at each call; they may be trained meanwhile.
+        how: Whether the tasks are mapped or (all in one graph) looped over.
+        bf16: Compute under bfloat16 autocast.
+        backend: What `torch.compile` compiles with; "eager" only traces.
+    """
+
+    def __init__(self, method: MetaLearner, *, how: How = "map", bf16: bool = False, backend: str = "inductor") -> None:
+        self.method, self.how, self.bf16, self.backend = method, how, bf16, backend
+        self.seconds = 0.0
+        """Wall-clock time spent in tracing and compiling so far, the first calls included."""
+        self._graphs: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, episodes: Episode, *noise: Float[Tensor, "t size"]) -> tuple[Float[Tensor, ""], Weights]:
+        """The mean meta-loss over the tasks, and its gradient in every weight that is trained, by name."""
+        learned, held = self._tensors()
+        flat, spec = tree.flatten((learned, held, (episodes, *noise)))
+        shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in flat)
+        with torch.no_grad():
+            if shapes not in self._graphs:
+                start = time.perf_counter()
+                graph = self._compile(flat, spec)
+                found = graph(*flat)
+                self._graphs[shapes] = graph
+                self.seconds += time.perf_counter() - start
+            else:
+                found = self._graphs[shapes](*flat)
+        loss, *slopes = found
+        return loss, dict(zip(learned, slopes, strict=True))
+
+    def _tensors(self) -> tuple[Weights, Weights]:
+        """The tensors that are trained, and those that are not."""
+        named = dict(self.method.named_parameters())
+        learned = {name: weight.detach() for name, weight in named.items() if weight.requires_grad}
+        held = {name: weight.detach() for name, weight in named.items() if not weight.requires_grad}
+        return learned, held | dict(self.method.named_buffers())
+
+    def _compile(self, flat: list[Tensor], spec: Any) -> Callable[..., Any]:
+        def loss(learned: Weights, held: Weights, batch: Batch) -> Tensor:
+            def of_task(*task: Any) -> Tensor:
+                found: Tensor = functional_call(self.method, {**learned, **held}, task)
+                return found
+
+            # Casts are not cached: a cached one would be traced as a constant.
+            with torch.autocast(flat[0].device.type, torch.bfloat16, enabled=self.bf16, cache_enabled=False):
+                mean: Tensor = over_tasks(of_task, *batch, how=self.how).mean()
+            return mean
+
+        def whole(*flat: Tensor) -> list[Tensor]:
+            slopes, value = torch.func.grad_and_value(loss)(*tree.unflatten(flat, spec))
+            return [value, *slopes.values()]
+
+        graph = make_fx(whole)(*flat)
+        compiled: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
+        return compiled
+
+
+def compiled_step(
+    method: MetaLearner, episodes: Episode, *noise: Float[Tensor, "t size"], bf16: bool = False
+) -> WholeStep:
+    """A method's meta-step, compiled for batches like `episodes`; `fit` does so by itself with compile="always".
+
+        step = compiled_step(method, episodes)       # a minute or so; step.seconds says how long
+        loss, slopes = step(episodes)                # {"net.layers.1.weight": ..., "head.bias": ...}
+
+    Args:
+        method: Its weights are read anew at each call.
+        episodes: A batch of tasks as `core.episode.to_device` gives them.
+        noise: What `adapt` takes besides the support, with an axis of tasks.
+        bf16: Compute under bfloat16 autocast.
+
+    Raises:
+        Exception: whatever torch raises where it cannot trace or compile (without a C++ compiler, say).
+    """
+    step = WholeStep(method, bf16=bf16)
+    step(episodes, *noise)
+    return step
+
+
+class Choice:
+    """Whether a training run's gradients come from a compiled graph: what `Training.compile` asks for.
+
+    "auto" times a few eager steps; where compiling is a small share of the time that they would still take, it
+    compiles, compares, and keeps the quicker. What it found is remembered in the cache folder, and the choice is part
+    of the run's state: a resumed run does not choose again.
+    """
+
+    def __init__(self, state: TrainState, backend: str = "inductor") -> None:
+        self.state, self.backend = state, backend
+        self.wish: str = state.training.compile
+        self.step: WholeStep | None = None
+        self.shapes: set[Any] = set()
+        self.times: list[float] = []
+
+    def take(self, how: How, part: Batch) -> tuple[Tensor, Weights] | None:
+        """The mean meta-loss of these tasks and its gradient by the compiled step, or None if it is to be eager."""
+        if self.wish == "never":
+            return None
+        self.shapes.add(tuple(leaf.shape for leaf in tree.leaves(part)))
+        if self.wish == "auto" and not self._ripe(how, part):
+            return None
+        if self.step is None:
+            bf16 = self.state.training.precision == "bf16"
+            self.step = WholeStep(self.state.method, how=how, bf16=bf16, backend=self.backend)
+        before = self.step.seconds
+        try:
+            found = self.step(*part)
+        except Exception as error:  # of whatever kind: tracing and compiling fail in many ways, training goes on
+            self._give_up(error)
+            return None
+        if self.step.seconds > before:
+            self._note(self.step, how, part)
+        return found
+
+    def took(self, seconds: float) -> None:
+        """Note how long a step's gradient took."""
+        self.times.append(seconds)
+
+    def _ripe(self, how: How, part: Batch) -> bool:
+        """Whether auto has seen enough to compile, or has chosen to before."""
+        if self.step is not None:
+            return len(self.shapes) == 1  # steps of other shapes, met later, are taken eagerly
+        chosen = self.state.compiled
+        if chosen is not None:
+            self.wish = "always" if chosen["kept"] else "never"
+            return bool(chosen["kept"])
+        known = remembered.recall(self._key(how, part))
+        if known is not None and not known["kept"]:
+            self.wish = "never"
+            return False
+        if len(self.times) < TRIED:
+            return False
+        cost = known["seconds"] if known else GUESS
+        ripe = len(self.shapes) == 1 and cost <= SHARE * self.state.seconds_left(median(self.times[2:]))
+        self.wish = self.wish if ripe else "never"
+        return ripe
+
+    def _note(self, step: WholeStep, how: How, part: Batch) -> None:
+        """Compare the step just compiled with the eager one, and put what was found into the run's state."""
+        compiled, eager = _pace(lambda: step(*part)[0]), _pace(lambda: self._eagerly(how, part))
+        kept = self.wish == "always" or compiled < eager
+        found = {"kept": kept, "seconds": round(step.seconds, 2), "eager": eager, "compiled": compiled}
+        remembered.remember(self._key(how, part), found | {"kept": compiled < eager})
+        self.state.compiled = found | {"step": self.state.number + 1}
+        if not kept:
+            self.wish = "never"
+
+    def _eagerly(self, how: How, part: Batch) -> Tensor:
+        """The step's loss, and its gradient thrown away."""
+        precision, method = self.state.training.precision, self.state.method
+        with torch.autocast(tree.leaves(part)[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
+            loss: Tensor = over_tasks(method, *part, how=how).mean()
+        torch.autograd.grad(loss, [w for w in method.parameters() if w.requires_grad], allow_unused=True)
+        return loss
+
+    def _key(self, how: How, part: Batch) -> str:
+        return remembered.key_of(self.state.method, part, what="compile", how=how, bf16=self.state.training.precision)
+
+    def _give_up(self, error: Exception) -> None:
+        self.wish = "never"
+        reason = (str(error).strip() or type(error).__name__).partition("\n")[0][:300]
+        warnings.warn(
+            f"the step could not be compiled, so training goes on without: {reason} (torch.compile needs a C++ compiler"
+            ' such as g++, and a method that can be traced). compile="never" leaves this message out.',
+            stacklevel=2,
+        )
+
+
+def _pace(run: Callable[[], Tensor], times: int = 5) -> float:
+    """Seconds that a call takes: the middle one of a few."""
+    found = []
+    for _ in range(times):
+        start = time.perf_counter()
+        float(run())  # reading the loss waits for the device
+        found.append(time.perf_counter() - start)
+    return median(found)
