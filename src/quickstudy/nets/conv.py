@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from torch import nn
 
+from quickstudy.core.apply import Moments
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.nets.net import Net, check_image
-from quickstudy.nets.norm import Normalisation, make_norm
+from quickstudy.nets.norm import Norm, Normalisation, make_norm, measure
+from quickstudy.nets.patches import patches, product_moments, products
 
 __all__ = ["Conv4"]
+
+FEW = 32
+"""Numbers that a filter reads up to which a layer is computed from its patches: those of grey and coloured images."""
 
 
 class Conv4(Net):
@@ -51,5 +58,47 @@ class Conv4(Net):
         self.features = width * (height // 16) * (columns // 16) if pool else width
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
-        maps: Tensor = self.blocks(x)
-        return maps.flatten(1) if self.pool else maps.mean((2, 3))
+        each = len(self.blocks) // 4
+        layers = list(self.blocks)
+        for conv, norm in zip(layers[::each], layers[1::each], strict=True):
+            assert isinstance(conv, nn.Conv2d)
+            x = F.relu(_normalised(x, conv, norm, pool=self.pool))
+        return x.flatten(1) if self.pool else x.mean((2, 3))
+
+
+def _normalised(
+    x: Float[Tensor, "n c h w"], conv: nn.Conv2d, norm: nn.Module, *, pool: bool
+) -> Float[Tensor, "n d h2 w2"]:
+    """The convolution of `x`, normalised and (if asked) max-pooled, in as few passes over the maps as will do."""
+    weight, stride = conv.weight, conv.stride[0]
+    read = patches(x, conv.kernel_size[0], stride) if weight[0].numel() <= FEW else None
+
+    def convolved(weight: Tensor) -> Tensor:
+        if read is None:
+            return F.conv2d(x, weight, stride=stride, padding=conv.padding)
+        return products(read, weight.flatten(1))
+
+    def pooled(maps: Tensor) -> Tensor:
+        return F.max_pool2d(maps, 2) if pool else maps
+
+    if not isinstance(norm, Norm):
+        maps = convolved(weight)
+        return pooled(norm(maps if conv.bias is None else maps + _across(conv.bias, maps)))
+    moments = norm.given()
+    if moments is None and read is not None:
+        moments = norm.measured(product_moments(read, weight.flatten(1), norm.mask))
+    if moments is not None:  # known before the maps are: their scale is put into the filters
+        scale, shift = norm.scale_and_shift(moments)
+        maps = pooled(convolved(weight * scale[:, None, None, None]))
+        return maps + _across(shift, maps)
+    # A maximum goes through a scale that is not negative: with some filters turned round, pooling can come first.
+    sign = torch.where(norm.weight < 0, -1.0, 1.0).to(weight.dtype)
+    maps = convolved(weight * sign[:, None, None, None])
+    turned = measure(maps, norm.mask)
+    scale, shift = norm.scale_and_shift(norm.measured(Moments(sign * turned.mean, turned.variance)))
+    maps = pooled(maps)
+    return torch.addcmul(_across(shift, maps), maps, _across(scale * sign, maps))
+
+
+def _across(channel: Float[Tensor, " d"], maps: Tensor) -> Float[Tensor, "d 1 1"]:
+    return channel.to(maps.dtype)[:, None, None]

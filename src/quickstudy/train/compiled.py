@@ -97,6 +97,8 @@ class WholeStep:
             return [value, *slopes.values()]
 
         graph = make_fx(whole)(*flat)
+        graph.graph.eliminate_dead_code()  # questions such as "the same size?", which the compiler takes amiss
+        graph.recompile()
         compiled: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
         return compiled
 
@@ -217,6 +219,6 @@ def _pace(run: Callable[[], Tensor], times: int = 5) -> float:
     found = []
     for _ in range(times):
         start = time.perf_counter()
-        float(run())  # reading the loss waits for the device
+        run().item()  # reading the loss waits for the device
         found.append(time.perf_counter() - start)
     return median(found)

@@ -1,0 +1,42 @@
+"""A convolution as one matrix product of the patches that it reads.
+
+For a layer that reads few channels, as a net's first does, it is the quicker form on a CPU, and its map has the
+channels last in memory. The moments of that map follow from the patches' own (mean wᵀμ, variance wᵀΣw), so that
+normalising it is a factor of its filters: the largest maps of the net are never passed over to be measured and scaled.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from quickstudy.core.apply import Moments
+from quickstudy.core.shapes import Bool, Float, Tensor
+from quickstudy.nets.norm import shares
+
+__all__ = ["patches", "product_moments", "products"]
+
+
+def patches(x: Float[Tensor, "n c h w"], size: int, stride: int = 1) -> Float[Tensor, "n h2 w2 k"]:
+    """What each place of a convolution of an odd `size`, padded by half of it, reads: k = c · size²."""
+    n, _, height, width = x.shape
+    flat = F.unfold(x, size, padding=size // 2, stride=stride).transpose(1, 2)
+    return flat.reshape(n, -(-height // stride), -(-width // stride), flat.shape[-1])
+
+
+def products(read: Float[Tensor, "n h w k"], filters: Float[Tensor, "d k"]) -> Float[Tensor, "n d h w"]:
+    """The convolution of the input that `read` are the patches of."""
+    return F.linear(read, filters).movedim(-1, 1)
+
+
+def product_moments(
+    read: Float[Tensor, "n h w k"], filters: Float[Tensor, "d k"], mask: Bool[Tensor, " n"] | None
+) -> Moments:
+    """The moments of `products(read, filters)`, without the products, over the examples that `mask` admits."""
+    with torch.autocast(read.device.type, enabled=False):
+        places = read.flatten(1, 2)
+        share, rows = shares(mask, places), places.flatten(0, 1)
+        mean = share @ rows
+        around = rows - mean
+        covariance = (around * share[:, None]).T @ around
+        return Moments(filters @ mean, ((filters @ covariance) * filters).sum(1))
