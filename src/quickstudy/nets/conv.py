@@ -75,7 +75,7 @@ def _normalised(
 
     def convolved(weight: Tensor) -> Tensor:
         if read is None:
-            return F.conv2d(x, weight, stride=stride, padding=conv.padding)
+            return F.conv2d(_cast(x), _cast(weight), stride=stride, padding=conv.padding)
         return products(read, weight.flatten(1))
 
     def pooled(maps: Tensor) -> Tensor:
@@ -102,3 +102,10 @@ def _normalised(
 
 def _across(channel: Float[Tensor, " d"], maps: Tensor) -> Float[Tensor, "d 1 1"]:
     return channel.to(maps.dtype)[:, None, None]
+
+
+def _cast(x: Tensor) -> Tensor:
+    """In autocast's precision. Autocast itself overlooks a convolution that is mapped and not differentiated."""
+    device = x.device.type
+    narrow = torch.is_autocast_enabled(device) and x.dtype == torch.float32
+    return x.to(torch.get_autocast_dtype(device)) if narrow else x
