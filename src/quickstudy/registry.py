@@ -9,11 +9,25 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from quickstudy.errors import SettingsError
 
-__all__ = ["FLOORS", "METHODS", "NETS", "RULES", "TASKS", "closest", "get", "name_of", "summary"]
+__all__ = [
+    "FLOORS",
+    "METHODS",
+    "NETS",
+    "RULES",
+    "TASKS",
+    "VARIANTS",
+    "closest",
+    "expand",
+    "get",
+    "name_of",
+    "suited_to_values",
+    "summary",
+]
 
 METHODS = {
     "maml": "quickstudy.methods.gradient.maml:MAML",
@@ -45,6 +59,37 @@ RULES = {
     "learned-rates": "quickstudy.inner.rules:LearnedRates",
 }
 
+# Published variants of a method: a name for some of its settings.
+VARIANTS: dict[str, dict[str, Any]] = {
+    "fomaml": {
+        "name": "maml",
+        "settings": {"gradient": "first-order"},
+        "summary": "MAML with slopes taken as constants (Finn et al. 2017).",
+    },
+    "anil": {
+        "name": "maml",
+        "settings": {"adapts": "head"},
+        "summary": "MAML whose inner steps move the head alone (Raghu et al. 2020).",
+    },
+    "boil": {
+        "name": "maml",
+        "settings": {"adapts": "body", "rule": {"name": "sgd", "rate": 0.5}},
+        "summary": "MAML whose inner steps move the body alone (Oh et al. 2021).",
+    },
+    "meta-sgd": {
+        "name": "maml",
+        "settings": {"steps": 1, "rule": {"name": "learned-rates", "rate": 0.1}},
+        "summary": "MAML with a learned step size for every weight (Li et al. 2017).",
+    },
+}
+
+# Settings that suit real-valued targets, whose slopes are of another size than those of classes: the command line
+# takes them where nothing else is asked for. By the name of a method or a variant.
+FOR_VALUES: dict[str, dict[str, Any]] = {
+    "maml": {"rule": {"name": "sgd", "rate": 0.01}},
+    "meta-sgd": {"rule": {"name": "learned-rates", "rate": 0.01}},
+}
+
 # What every result must beat: how each floor is made of a registered method. `net` replaces the run's own
 # net; `trained` says whether its net is first trained the conventional way, on all training classes at once.
 FLOORS: dict[str, dict[str, object]] = {
@@ -69,8 +114,11 @@ def get(kind: str, name: str) -> type:
         SettingsError: no such name (with the nearest one), or an address that cannot be imported.
     """
     table = TABLES[kind]
+    if kind == "method" and name in VARIANTS:
+        name = VARIANTS[name]["name"]
     if ":" not in name and name not in table:
-        raise SettingsError(f"no {kind} named {name!r}{closest(name, table) or '.'} Known: {', '.join(table)}.")
+        known = [*table, *VARIANTS] if kind == "method" else list(table)
+        raise SettingsError(f"no {kind} named {name!r}{closest(name, known) or '.'} Known: {', '.join(known)}.")
     module, _, attribute = table.get(name, name).partition(":")
     try:
         found: type = getattr(importlib.import_module(module), attribute)
@@ -95,8 +143,24 @@ def name_of(cls: type) -> str:
 
 
 def summary(kind: str, name: str) -> str:
-    """The first line of the documentation of a registered class."""
+    """The first line of the documentation of a registered class; a variant's own."""
+    if kind == "method" and name in VARIANTS:
+        return str(VARIANTS[name]["summary"])
     return (get(kind, name).__doc__ or "").strip().partition("\n")[0]
+
+
+def expand(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose name may be that of a variant, as settings of the method that it is a variant of."""
+    name = given.get("name")
+    if kind != "method" or name not in VARIANTS:
+        return dict(given)
+    return {**VARIANTS[name]["settings"], **given, "name": VARIANTS[name]["name"]}
+
+
+def suited_to_values(name: str) -> dict[str, Any]:
+    """The settings in which a method for real-valued targets differs from its defaults; empty where in none."""
+    method = VARIANTS[name]["name"] if name in VARIANTS else name
+    return dict(FOR_VALUES.get(name, FOR_VALUES.get(method, {})))
 
 
 def closest(word: str, words: Iterable[str]) -> str:

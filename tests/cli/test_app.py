@@ -83,7 +83,7 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
 def test_list_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in found["methods"]] == list(registry.METHODS)
+    assert [entry["name"] for entry in found["methods"]] == [*registry.METHODS, *registry.VARIANTS]
     assert all(entry["summary"] for entries in found.values() for entry in entries)
 
 

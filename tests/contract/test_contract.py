@@ -2,6 +2,7 @@
 
 import pytest
 
+from quickstudy import registry
 from quickstudy.checks import CHECKS, parametrised
 
 STRUCTURAL = [name for name in CHECKS if name != "learns"]
@@ -19,18 +20,8 @@ def test_registered(case):
     hold(case)
 
 
-@parametrised("maml", chosen={"gradient": "first-order"})
-def test_fomaml(case):
-    hold(case)
-
-
-@parametrised("maml", chosen={"adapts": "head"})
-def test_anil(case):
-    hold(case)
-
-
-@parametrised("maml", chosen={"rule": {"name": "learned-rates"}, "steps": 2}, only=STRUCTURAL)
-def test_meta_sgd(case):
+@parametrised(*registry.VARIANTS)
+def test_variant(case):
     hold(case)
 
 

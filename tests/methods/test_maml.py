@@ -180,5 +180,26 @@ def test_any_module_with_features_can_be_the_body():
 def test_settings_are_checked():
     with pytest.raises(SettingsError, match=r"MAML\.steps: .*got -1"):
         MAML(Flatten((3,)), 1, steps=-1)
-    with pytest.raises(SettingsError, match=r"MAML\.adapts: .*'all' or 'head', got 'body'"):
-        MAML(Flatten((3,)), 1, adapts="body")
+    with pytest.raises(SettingsError, match=r"MAML\.adapts: .*'all', 'head' or 'body', got 'bodies'"):
+        MAML(Flatten((3,)), 1, adapts="bodies")
+
+
+def test_boil_is_maml_whose_head_has_rates_of_zero():
+    boil, full = conv(adapts="body", rule=SGD(rate=0.3), steps=2), conv(rule=LearnedRates(rate=0.3), steps=2)
+    with torch.no_grad():
+        full.rates["head/weight"].zero_()
+        full.rates["head/bias"].zero_()
+    episode = one()
+    assert not any(name.startswith("head.") for name in boil.adapt(episode.support).weights)
+    wanted = [*boil.net.parameters(), *boil.head.parameters()]
+    slopes = torch.autograd.grad(boil.meta_loss(episode), wanted)
+    expected = torch.autograd.grad(full.meta_loss(episode), [*full.net.parameters(), *full.head.parameters()])
+    for slope, want in zip(slopes, expected, strict=True):
+        torch.testing.assert_close(slope, want)
+
+
+def test_a_variant_is_a_name_for_settings():
+    from quickstudy.core.settings import load
+
+    assert load("method", "anil") == MAML.Settings(adapts="head")
+    assert load("method", {"name": "meta-sgd", "steps": 3}) == MAML.Settings(rule=LearnedRates(rate=0.1), steps=3)

@@ -105,6 +105,9 @@ def cases(
 ) -> list[Case]:
     """What `check_method` would run with the same arguments, for callers that run checks one at a time."""
     cls = registry.get("method", method) if isinstance(method, str) else method
+    if isinstance(method, str):
+        chosen = {**registry.expand("method", {"name": method, **(chosen or {})})}
+        del chosen["name"]
     if not (isinstance(cls, type) and issubclass(cls, MetaLearner)):
         raise MethodError(f"{cls!r} is not a meta-learner. Inherit quickstudy.MetaLearner or quickstudy.QueryScored.")
     names = list(CHECKS if only is None else only)

@@ -40,9 +40,7 @@ def list_(what: str | None = None, /, *, json: Switch = False) -> int:
 
 def _overview(plurals: list[str], as_json: bool) -> None:
     found = {
-        plural: [
-            {"name": name, "summary": registry.summary(KINDS[plural], name)} for name in registry.TABLES[KINDS[plural]]
-        ]
+        plural: [{"name": name, "summary": registry.summary(KINDS[plural], name)} for name in _names(KINDS[plural])]
         for plural in plurals
     }
     if as_json:
@@ -55,13 +53,18 @@ def _overview(plurals: list[str], as_json: bool) -> None:
         screen.say("`quickstudy list NAME` shows the settings of one of these.")
 
 
+def _names(kind: str) -> list[str]:
+    return [*registry.TABLES[kind], *(registry.VARIANTS if kind == "method" else ())]
+
+
 def _one(name: str, as_json: bool) -> None:
     from quickstudy.cli.flags import flags_of, shown, shown_type
-    from quickstudy.core.settings import dump
+    from quickstudy.core.settings import dump, load
 
     kind, cls = _find(name)
     summary, _, rest = (inspect.cleandoc(cls.__doc__ or "")).partition("\n")
-    flags = flags_of(cls, (), {})
+    summary = registry.summary("method", name) if name in registry.VARIANTS else summary
+    flags = flags_of(cls, (), {}, load(kind, name) if name in registry.VARIANTS else None)
     if as_json:
         listed = [
             {"name": ".".join(f.path), "takes": shown_type(f.type), "default": dump(f.default), "help": f.help}
@@ -86,7 +89,9 @@ def _find(name: str) -> tuple[str, type[Any]]:
     for kind, table in registry.TABLES.items():
         if name in table:
             return kind, registry.get(kind, name)
-    known = [*KINDS, *(known for table in registry.TABLES.values() for known in table)]
+    if name in registry.VARIANTS:
+        return "method", registry.get("method", name)
+    known = [*KINDS, *(known for kind in registry.TABLES for known in _names(kind))]
     near = difflib.get_close_matches(name, known, n=1)
     mend = f"; did you mean {near[0]!r}?" if near else "."
     raise SettingsError(f"nothing is named {name!r}{mend} `quickstudy list` shows every name there is.")

@@ -28,7 +28,17 @@ from quickstudy.errors import SettingsError
 if TYPE_CHECKING:
     from quickstudy.train.run import RunSettings
 
-__all__ = ["OWN", "SECTIONS", "Asked", "Watch", "checked", "plain_flags", "read_yaml", "scan", "section_flags"]
+__all__ = [
+    "OWN",
+    "SECTIONS",
+    "Asked",
+    "Watch",
+    "checked",
+    "plain_flags",
+    "read_yaml",
+    "scan",
+    "section_flags",
+]
 
 SECTIONS = ("method", "tasks", "net")
 DEFAULTS = {"method": "protonet", "tasks": "glyphs"}
@@ -153,8 +163,10 @@ def plain_flags() -> list[Flag]:
 
 def section_flags(given: Mapping[str, Any]) -> dict[str, list[Flag]]:
     """The dotted flags of the chosen method, tasks and net, and of training episodes, by section."""
+    usual = {"method": load("method", _stands_for(given))}
+    given = _suited(given)
     classes = chosen(given)
-    flags = {kind: flags_of(cls, (kind,), given.get(kind, {})) for kind, cls in classes.items()}
+    flags = {kind: flags_of(cls, (kind,), given.get(kind, {}), usual.get(kind)) for kind, cls in classes.items()}
     flags["train"] = [
         Flag(("train", setting.name), setting.type, "as for the tasks", setting.help)
         for setting in Setting.all_of(classes["tasks"])
@@ -170,6 +182,21 @@ def chosen(given: Mapping[str, Any]) -> dict[str, type]:
     for kind, cls in classes.items():
         _refuse_others(kind, cls)
     return classes
+
+
+def _suited(given: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, over what the method's name stands for and what suits tasks of real values."""
+    below, typed = _stands_for(given), given.get("method")
+    above = {**typed, "name": below["name"]} if isinstance(typed, Mapping) else {}
+    return {**given, "method": overlay(below, above)}
+
+
+def _stands_for(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the method before any is chosen: a variant's, and those that suit the tasks."""
+    name = chosen_name(given.get("method")) or DEFAULTS["method"]
+    below = registry.expand("method", {"name": name})
+    tasks = registry.get("tasks", chosen_name(given.get("tasks")) or DEFAULTS["tasks"])
+    return below if _of_classes(tasks) else overlay(below, registry.suited_to_values(name))
 
 
 def _refuse_others(kind: str, cls: type) -> None:
@@ -188,7 +215,11 @@ def _refuse_others(kind: str, cls: type) -> None:
 
 def usual_net(tasks: type) -> str:
     """conv4 for classes of images, mlp for points of functions; what is really there is looked at before training."""
-    return "conv4" if any(field.name == "ways" for field in dataclasses.fields(settings_of(tasks))) else "mlp"
+    return "conv4" if _of_classes(tasks) else "mlp"
+
+
+def _of_classes(tasks: type) -> bool:
+    return any(field.name == "ways" for field in dataclasses.fields(settings_of(tasks)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +240,7 @@ def checked(given: Mapping[str, Any]) -> Asked:
     from quickstudy.train.settings import Training
 
     parts: dict[str, Any] = {"net": None}
+    given = _suited(given)
     for kind, cls in chosen(given).items():
         if kind != "net" or given.get("net"):
             section = {"name": registry.name_of(cls), **given.get(kind, {})}

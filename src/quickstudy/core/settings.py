@@ -184,6 +184,7 @@ def load(kind: str, value: str | Mapping[str, Any]) -> Any:
     given = {"name": value} if isinstance(value, str) else dict(value)
     if not isinstance(given.get("name"), str):
         raise SettingsError(f"a {kind} is chosen by its name, got {value!r}. Write e.g. {{name: ..., setting: value}}.")
+    given = registry.expand(kind, given)
     return settings_of(registry.get(kind, given.pop("name")))(**given)
 
 

@@ -1,11 +1,14 @@
 """A net with a linear head, adapted by gradient steps: what MAML, its variants and fine-tuning share.
 
-Weights are named as in a module with the parts `net` and `head`; those under "net." may be absent, and then the
-net's own stand in for them and only the head steps.
+Weights are named as in a module with the parts `net` and `head`. Some of them step; others may be `fixed`: part of the
+loss and of the meta-gradient, but the same after each step. Where only the head steps the body needs no mention, and is
+passed through once.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import torch.nn.functional as F
@@ -19,7 +22,24 @@ from quickstudy.errors import MethodError
 from quickstudy.inner import Gradient, Rule, unroll
 from quickstudy.inner.rules import Params
 
-__all__ = ["Adapted", "adapt", "predict", "weights_of", "width_of"]
+__all__ = [
+    "Adapted",
+    "Compose",
+    "adapt",
+    "given",
+    "kept",
+    "linear_head",
+    "path",
+    "predict",
+    "query_loss",
+    "settled",
+    "support_loss",
+    "weights_of",
+    "width_of",
+]
+
+Compose = Callable[[Params], Params]
+"""Makes the weights of net and head ("net.", "head.") of all there are: those that step and those that are fixed."""
 
 
 class Adapted(NamedTuple):
@@ -49,6 +69,84 @@ def weights_of(**parts: nn.Module) -> Params:
     return {f"{part}.{name}": weight for part, module in parts.items() for name, weight in module.named_parameters()}
 
 
+def linear_head(features: int, outputs: int) -> nn.Linear:
+    """A head whose weights start near zero, so that no class slot is ahead of another before the first step."""
+    head = nn.Linear(features, outputs)
+    nn.init.normal_(head.weight, std=0.01)
+    nn.init.zeros_(head.bias)
+    return head
+
+
+def kept(tensors: Params) -> nn.ParameterDict:
+    """Tensors as parameters of a module, whose names may hold no dots; `given` gives them back."""
+    return nn.ParameterDict({name.replace(".", "/"): tensor for name, tensor in tensors.items()})
+
+
+def given(parameters: nn.ParameterDict) -> Params:
+    """The tensors of `kept` by their own names."""
+    return {name.replace("/", "."): tensor for name, tensor in parameters.items()}
+
+
+def path(
+    net: nn.Module,
+    start: Params,
+    support: Examples,
+    *,
+    kind: Likelihood,
+    rule: Rule,
+    steps: int,
+    gradient: Gradient,
+    learned: Params | None = None,
+    fixed: Params | None = None,
+    compose: Compose | None = None,
+) -> list[Params]:
+    """The weights before, between and after `steps` steps from `start` down the mean loss of the support.
+
+    Args:
+        net: The body.
+        start: The weights that step.
+        support: One task's.
+        kind: What the outputs mean.
+        rule: How a slope becomes a step.
+        steps: How many.
+        gradient: As `inner.unroll` takes it.
+        learned: What the rule has learned.
+        fixed: Weights that the loss depends on and that do not step. They may be left out where only the head steps:
+            the net's own stand in for them.
+        compose: Makes the weights of net and head of those that step and those that are fixed; by default they are
+            those weights.
+    """
+    fixed = fixed or {}
+    unrolled = partial(unroll, rule=rule, steps=steps, gradient=gradient, learned=learned)
+    if _body(start) or fixed:
+        return unrolled(partial(support_loss, net=net, kind=kind, compose=compose), start, (fixed, support))
+    # The body is the same at every step: one pass through it serves them all.
+    features, _ = apply(net, None, support.x, mask=support.mask)
+    return unrolled(partial(_head_loss, kind), start, (features, support))
+
+
+def support_loss(
+    weights: Params, fixed: Params, support: Examples, *, net: nn.Module, kind: Likelihood, compose: Compose | None
+) -> Float[Tensor, ""]:
+    """The mean loss of the support, at weights that step beside others that are fixed."""
+    whole = _whole(weights, fixed, compose)
+    features, _ = apply(net, _body(whole) or None, support.x, mask=support.mask)
+    return _head_loss(kind, whole, features, support)
+
+
+def settled(
+    net: nn.Module,
+    weights: Params,
+    support: Examples,
+    *,
+    fixed: Params | None = None,
+    compose: Compose | None = None,
+) -> Adapted:
+    """The learner that has these weights: its statistics are those of the support under them."""
+    _, statistics = apply(net, _body(_whole(weights, fixed, compose)) or None, support.x, mask=support.mask)
+    return Adapted(weights, statistics)
+
+
 def adapt(
     net: nn.Module,
     start: Params,
@@ -59,36 +157,58 @@ def adapt(
     steps: int,
     gradient: Gradient,
     learned: Params | None = None,
+    fixed: Params | None = None,
+    compose: Compose | None = None,
 ) -> Adapted:
-    """The weights after `steps` steps from `start` down the mean loss of the support."""
-
-    def head_loss(weights: Params, features: Float[Tensor, "n d"], support: Examples) -> Float[Tensor, ""]:
-        return masked_mean(_read(weights, features, kind).nll(support.y), support.mask)
-
-    def loss(weights: Params, support: Examples) -> Float[Tensor, ""]:
-        features, _ = apply(net, _body(weights), support.x, mask=support.mask)
-        return head_loss(weights, features, support)
-
-    if _body(start):
-        weights = unroll(loss, start, (support,), rule=rule, steps=steps, gradient=gradient, learned=learned)[-1]
-        _, statistics = apply(net, _body(weights), support.x, mask=support.mask)
-        return Adapted(weights, statistics)
-    # The body is the same at every step: one pass through it serves them all.
-    features, statistics = apply(net, None, support.x, mask=support.mask)
-    data = (features, support)
-    return Adapted(
-        unroll(head_loss, start, data, rule=rule, steps=steps, gradient=gradient, learned=learned)[-1], statistics
+    """The learner at the end of `path`."""
+    points = path(
+        net,
+        start,
+        support,
+        kind=kind,
+        rule=rule,
+        steps=steps,
+        gradient=gradient,
+        learned=learned,
+        fixed=fixed,
+        compose=compose,
     )
+    return settled(net, points[-1], support, fixed=fixed, compose=compose)
 
 
-def predict(net: nn.Module, learner: Adapted, x: Shaped[Tensor, "n *item"], kind: Likelihood) -> Categorical | Gaussian:
-    """What the adapted weights say of `x`, normalised by the support's statistics."""
-    features, _ = apply(net, _body(learner.weights), x, statistics=learner.statistics)
-    return _read(learner.weights, features, kind)
+def predict(
+    net: nn.Module,
+    learner: Adapted,
+    x: Shaped[Tensor, "n *item"],
+    kind: Likelihood,
+    *,
+    fixed: Params | None = None,
+    compose: Compose | None = None,
+) -> Categorical | Gaussian:
+    """What the adapted weights, beside those that are fixed, say of `x`, normalised by the support's statistics."""
+    whole = _whole(learner.weights, fixed, compose)
+    features, _ = apply(net, _body(whole) or None, x, statistics=learner.statistics)
+    return _read(whole, features, kind)
+
+
+def query_loss(said: Categorical | Gaussian, query: Examples) -> Float[Tensor, ""]:
+    """The mean negative log-likelihood of the query."""
+    return masked_mean(said.nll(query.y), query.mask)
+
+
+def _whole(weights: Params, fixed: Params | None, compose: Compose | None) -> Params:
+    together = {**(fixed or {}), **weights}
+    return together if compose is None else compose(together)
 
 
 def _body(weights: Params) -> Params:
     return {name.removeprefix("net."): weight for name, weight in weights.items() if name.startswith("net.")}
+
+
+def _head_loss(
+    kind: Likelihood, weights: Params, features: Float[Tensor, "n d"], support: Examples
+) -> Float[Tensor, ""]:
+    return masked_mean(_read(weights, features, kind).nll(support.y), support.mask)
 
 
 def _read(weights: Params, features: Float[Tensor, "n d"], kind: Likelihood) -> Categorical | Gaussian:

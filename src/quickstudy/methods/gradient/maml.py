@@ -14,7 +14,7 @@ from quickstudy.core.shapes import Shaped, Tensor
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, linear_head, weights_of, width_of
 
 __all__ = ["MAML"]
 
@@ -26,8 +26,9 @@ class MAML(QueryScored):
     Adapts by: `steps` steps down the support's mean loss (the paper's line 6).
     Scored by: the query's negative log-likelihood after the last step (line 10).
 
-    FOMAML is gradient="first-order"; ANIL (Raghu et al. 2020) is adapts="head"; Meta-SGD (Li et al. 2017) is
-    rule=LearnedRates().
+    FOMAML is gradient="first-order"; ANIL (Raghu et al. 2020) is adapts="head" and BOIL (Oh et al. 2021) its opposite,
+    adapts="body"; Meta-SGD (Li et al. 2017) is rule=LearnedRates(). Rules that learn how to step make further methods:
+    see `quickstudy list`.
 
     Args:
         net: The body; a linear head is put on its features.
@@ -36,7 +37,7 @@ class MAML(QueryScored):
         rule: How a slope becomes a step. The paper's rates are for a summed loss: 0.4 there is 2.0 for five-way
             one-shot here; 0.4 works as well.
         gradient: How the adapted weights depend on the initial ones.
-        adapts: Which weights change: all of them, or only the head.
+        adapts: Which weights change: all of them, only the head, or only the body.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
     """
 
@@ -54,22 +55,18 @@ class MAML(QueryScored):
         steps: Count = 5,
         rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.4),
         gradient: Gradient = "exact",
-        adapts: Literal["all", "head"] = "all",
+        adapts: Literal["all", "head", "body"] = "all",
         likelihood: Likelihood = "categorical",
     ) -> None:
         super().__init__()
         self.net = net
-        self.head = nn.Linear(width_of(net), outputs)
-        nn.init.normal_(self.head.weight, std=0.01)
-        nn.init.zeros_(self.head.bias)
+        self.head = linear_head(width_of(net), outputs)
         self.steps = steps
         self.rule = rule
         self.gradient = gradient
         self.adapts = adapts
         self.likelihood = likelihood
-        self.rates = nn.ParameterDict(
-            {name.replace(".", "/"): rate for name, rate in rule.learned(self._start()).items()}
-        )
+        self.rates = kept(rule.learned(self._start()))
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)
@@ -84,12 +81,18 @@ class MAML(QueryScored):
             rule=self.rule,
             steps=steps,
             gradient=self.gradient,
-            learned={name.replace("/", "."): rate for name, rate in self.rates.items()},
+            learned=given(self.rates),
+            fixed=self._fixed(),
         )
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
-        return body_and_head.predict(self.net, learner, x, self.likelihood)
+        return body_and_head.predict(self.net, learner, x, self.likelihood, fixed=self._fixed())
 
     def _start(self) -> Params:
-        """The weights that adapt, as they start."""
-        return weights_of(head=self.head) if self.adapts == "head" else weights_of(net=self.net, head=self.head)
+        """The weights that step, as they start."""
+        net, head = weights_of(net=self.net), weights_of(head=self.head)
+        return {"all": net | head, "head": head, "body": net}[self.adapts]
+
+    def _fixed(self) -> Params:
+        """The weights that do not step, where the loss must be told of them."""
+        return weights_of(head=self.head) if self.adapts == "body" else {}
