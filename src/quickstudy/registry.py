@@ -31,6 +31,7 @@ __all__ = [
 
 METHODS = {
     "maml": "quickstudy.methods.gradient.maml:MAML",
+    "reptile": "quickstudy.methods.gradient.reptile:Reptile",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
@@ -88,6 +89,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
 FOR_VALUES: dict[str, dict[str, Any]] = {
     "maml": {"rule": {"name": "sgd", "rate": 0.01}},
     "meta-sgd": {"rule": {"name": "learned-rates", "rate": 0.01}},
+    "reptile": {"rule": {"name": "sgd", "rate": 0.02}},
 }
 
 # What every result must beat: how each floor is made of a registered method. `net` replaces the run's own

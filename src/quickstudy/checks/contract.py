@@ -246,6 +246,8 @@ def _gradients(subject: Subject) -> str:
         raise NotApplicable("gradient='first-order' is not the derivative of meta_loss, on purpose")
     method, batch = subject.build(), probe.one_to_train_on(subject)
     noise = probe.task(subject.noise(method, [0]))
+    if method.estimated:
+        raise NotApplicable(method.estimated)
     names = [name for name, _ in method.named_parameters()]
     if not names:
         raise NotApplicable("it has no parameters")

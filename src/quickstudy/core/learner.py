@@ -54,6 +54,8 @@ class MetaLearner(Configurable, nn.Module, ABC):
 
     tags: ClassVar[Tags] = Tags()
     noise_size: int = 0
+    estimated: str = ""
+    """Why the gradient of `meta_loss` is an estimate and not its derivative; empty where it is the derivative."""
 
     @abstractmethod
     def adapt(self, support: Examples, *noise: Float[Tensor, " size"]) -> Any:
