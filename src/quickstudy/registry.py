@@ -32,6 +32,8 @@ __all__ = [
 METHODS = {
     "maml": "quickstudy.methods.gradient.maml:MAML",
     "reptile": "quickstudy.methods.gradient.reptile:Reptile",
+    "cavia": "quickstudy.methods.gradient.cavia:CAVIA",
+    "protomaml": "quickstudy.methods.gradient.protomaml:ProtoMAML",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
@@ -90,6 +92,7 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
     "maml": {"rule": {"name": "sgd", "rate": 0.01}},
     "meta-sgd": {"rule": {"name": "learned-rates", "rate": 0.01}},
     "reptile": {"rule": {"name": "sgd", "rate": 0.02}},
+    "cavia": {"context": 5, "at": "first", "steps": 1},
 }
 
 # What every result must beat: how each floor is made of a registered method. `net` replaces the run's own

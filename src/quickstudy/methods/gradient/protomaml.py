@@ -1,0 +1,89 @@
+"""Proto-MAML: MAML whose head starts from the prototypes of the classes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import torch
+from torch import nn
+
+from quickstudy.core.apply import apply
+from quickstudy.core.episode import Examples
+from quickstudy.core.learner import QueryScored
+from quickstudy.core.predictions import Categorical
+from quickstudy.core.settings import Choice, Count
+from quickstudy.core.shapes import Shaped, Tensor
+from quickstudy.inner import SGD, Gradient, Rule
+from quickstudy.inner.rules import Params
+from quickstudy.methods.gradient import body_and_head
+from quickstudy.methods.gradient.body_and_head import Adapted, weights_of
+
+__all__ = ["ProtoMAML"]
+
+FAR = -1e4
+"""The starting bias of a class without support: as far away as makes no difference, and finite as the steps need."""
+
+
+class ProtoMAML(QueryScored):
+    """MAML from a head that says what prototypical networks would (Triantafillou et al. 2020).
+
+    Meta-learned: the body.
+    Adapts by: a head of weights w = 2c and bias b = -‖c‖² for each class with mean embedding c, by which its logits are
+    those of squared distances to the prototypes; then `steps` steps of body and head down the support's mean loss.
+    Scored by: the query's cross-entropy after the last step, through the prototypes too.
+
+    The head comes from the support, so one instance takes any number of classes, and with steps=0 it is a prototypical
+    network. The paper's version is gradient="first-order".
+
+    Args:
+        net: The body.
+        steps: Inner steps. Evaluation may ask for more.
+        rule: How a slope becomes a step; it can have nothing to learn for each weight, since heads differ in size.
+        gradient: How the adapted weights depend on the initial ones.
+    """
+
+    tags = Tags(
+        exceptions={"learns": "without steps it is a prototypical network, which has adapted; the toy needs no more"}
+    )
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        steps: Count = 5,
+        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.02),
+        gradient: Gradient = "exact",
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.steps = steps
+        self.rule = rule
+        self.gradient = gradient
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
+        return self.adapt_for(support, self.steps)
+
+    def adapt_for(self, support: Examples, steps: int) -> Adapted:
+        """The learner after `steps` steps; 0 is a prototypical network."""
+        return body_and_head.adapt(
+            self.net,
+            weights_of(net=self.net) | self._head(support),
+            support,
+            kind="categorical",
+            rule=self.rule,
+            steps=steps,
+            gradient=self.gradient,
+        )
+
+    def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical:
+        said = body_and_head.predict(self.net, learner, x, "categorical")
+        assert isinstance(said, Categorical)
+        return said
+
+    def _head(self, support: Examples) -> Params:
+        z, _ = apply(self.net, None, support.x, mask=support.mask)
+        member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
+        count = member.sum(-1)
+        means = member @ z / count.clamp(min=1)[:, None]
+        bias = torch.where(count > 0, -means.square().sum(-1), FAR)
+        return {"head.weight": 2 * means, "head.bias": bias}
