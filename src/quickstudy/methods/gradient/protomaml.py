@@ -9,7 +9,7 @@ from torch import nn
 
 from quickstudy.core.apply import apply
 from quickstudy.core.episode import Examples
-from quickstudy.core.learner import QueryScored
+from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Choice, Count
 from quickstudy.core.shapes import Shaped, Tensor
