@@ -37,6 +37,8 @@ METHODS = {
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
+    "relation": "quickstudy.methods.metric.relation:RelationNet",
+    "siamese": "quickstudy.methods.metric.siamese:Siamese",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 
@@ -78,6 +80,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "name": "maml",
         "settings": {"adapts": "body", "rule": {"name": "sgd", "rate": 0.5}},
         "summary": "MAML whose inner steps move the body alone (Oh et al. 2021).",
+    },
+    "meta-baseline": {
+        "name": "protonet",
+        "settings": {"distance": "cosine", "temperature": 0.1, "learn_temperature": True},
+        "summary": "Prototypes by cosine with a learned scale, on a net trained as a classifier (Chen et al. 2021).",
     },
     "meta-sgd": {
         "name": "maml",

@@ -51,6 +51,21 @@ def test_cosine():
     torch.testing.assert_close(said.mean, expected)
 
 
+def test_a_learned_temperature_starts_where_a_fixed_one_stays():
+    episode = one()
+    fixed = ProtoNet(Flatten((3,)), distance="cosine", temperature=0.1)
+    learned = ProtoNet(Flatten((3,)), distance="cosine", temperature=0.1, learn_temperature=True).double()
+    assert list(fixed.state_dict()) == []
+    assert list(learned.state_dict()) == ["log_temperature"]
+    torch.testing.assert_close(learned.meta_loss(episode), fixed.meta_loss(episode))
+    with torch.no_grad():
+        learned.log_temperature.fill_(math.log(0.5))
+    warmer = ProtoNet(Flatten((3,)), distance="cosine", temperature=0.5)
+    torch.testing.assert_close(learned.meta_loss(episode), warmer.meta_loss(episode))
+    learned.meta_loss(episode).backward()
+    assert learned.log_temperature.grad.abs() > 0
+
+
 def test_the_net_embeds_both_halves():
     torch.manual_seed(0)
     net = Conv4((1, 16, 16), width=4, norm="none").double()

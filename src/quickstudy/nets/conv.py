@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
 from quickstudy.core.apply import Moments
@@ -33,6 +35,8 @@ class Conv4(Net):
         item: Shape of one image, [channels, height, width].
         width: Channels of every block.
         downsample: "pool" or "stride".
+        halvings: How many of the blocks halve the image, from the first on; the others keep its size. Relation networks
+            (Sung et al. 2018) take 2, for maps that are still maps.
         norm: Where normalisation statistics come from.
     """
 
@@ -43,26 +47,31 @@ class Conv4(Net):
         width: Size = 64,
         downsample: Literal["pool", "stride"] = "pool",
         norm: Normalisation = "support",
+        halvings: Annotated[int, Field(ge=0, le=4)] = 4,
     ) -> None:
         super().__init__()
-        channels, height, columns = check_image("conv4", item, smallest=16 if downsample == "pool" else 1)
+        channels, height, columns = check_image("conv4", item, smallest=2**halvings if downsample == "pool" else 1)
         pool = downsample == "pool"
         blocks: list[nn.Module] = []
-        for fan_in in (channels, width, width, width):
-            conv = nn.Conv2d(fan_in, width, 3, padding=1, stride=1 if pool else 2, bias=norm in ("none", "group"))
+        for number, fan_in in enumerate((channels, width, width, width)):
+            stride = 2 if number < halvings and not pool else 1
+            conv = nn.Conv2d(fan_in, width, 3, padding=1, stride=stride, bias=norm in ("none", "group"))
             if not pool:
                 nn.init.xavier_uniform_(conv.weight)
-            blocks += [conv, make_norm(norm, width), nn.ReLU(), *([nn.MaxPool2d(2)] if pool else [])]
+            last = nn.MaxPool2d(2) if number < halvings else nn.Identity()
+            blocks += [conv, make_norm(norm, width), nn.ReLU(), *([last] if pool else [])]
         self.blocks = nn.Sequential(*blocks)
-        self.pool = pool
-        self.features = width * (height // 16) * (columns // 16) if pool else width
+        self.pool, self.halvings = pool, halvings
+        if pool:
+            self.maps = width, height // 2**halvings, columns // 2**halvings
+        self.features = math.prod(self.maps) if self.maps else width
 
     def forward(self, x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n d"]:
         each = len(self.blocks) // 4
         layers = list(self.blocks)
-        for conv, norm in zip(layers[::each], layers[1::each], strict=True):
+        for number, (conv, norm) in enumerate(zip(layers[::each], layers[1::each], strict=True)):
             assert isinstance(conv, nn.Conv2d)
-            x = F.relu(_normalised(x, conv, norm, pool=self.pool))
+            x = F.relu(_normalised(x, conv, norm, pool=self.pool and number < self.halvings))
         return x.flatten(1) if self.pool else x.mean((2, 3))
 
 
@@ -71,7 +80,8 @@ def _normalised(
 ) -> Float[Tensor, "n d h2 w2"]:
     """The convolution of `x`, normalised and (if asked) max-pooled, in as few passes over the maps as will do."""
     weight, stride = conv.weight, conv.stride[0]
-    read = patches(x, conv.kernel_size[0], stride) if weight[0].numel() <= FEW else None
+    few = isinstance(norm, Norm) and weight[0].numel() <= FEW
+    read = patches(x, conv.kernel_size[0], stride) if few else None
 
     def convolved(weight: Tensor) -> Tensor:
         if read is None:

@@ -22,6 +22,8 @@ class Net(Configurable, nn.Module, ABC):
 
     features: int
     """How many features come out for each item."""
+    maps: tuple[int, int, int] | None = None
+    """[channels, height, width] of the maps that the features are, flattened; None where they are a vector."""
 
     @abstractmethod
     def forward(self, x: Shaped[Tensor, "n *item"]) -> Float[Tensor, "n d"]:

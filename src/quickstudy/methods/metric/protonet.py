@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -29,18 +30,23 @@ class Prototypes(NamedTuple):
 class ProtoNet(QueryScored):
     """Classify by distance to class means in a learned space (Snell et al. 2017).
 
-    Meta-learned: the embedding net.
+    Meta-learned: the embedding net, and the temperature if asked for.
     Adapts by: averaging the embeddings of each class's support (equation 1).
     Scored by: cross-entropy of softmax over negative squared distances on the query (equation 2).
 
-    With net "flatten" or an untrained net it is the nearest-centroid floor.
+    With net "flatten" or an untrained net it is the nearest-centroid floor. With cosines, a learned temperature that
+    starts at 0.1 and a net that was trained as a conventional classifier it is Meta-Baseline (Chen et al. 2021).
 
     Args:
         net: The embedding.
         distance: How a query is compared with a prototype; the paper found squared Euclidean better than cosine.
         temperature: Divides the squared distances, or multiplies cosines by its inverse. 1 is the paper's; larger
             values soften early training.
+        learn_temperature: Whether the temperature is meta-learned; it then starts at `temperature`. Cosines need it, or
+            one far below 1: they differ by 2 at most, and a softmax of them is almost flat.
     """
+
+    log_temperature: nn.Parameter | None
 
     def __init__(
         self,
@@ -48,11 +54,14 @@ class ProtoNet(QueryScored):
         *,
         distance: Literal["euclidean", "cosine"] = "euclidean",
         temperature: Rate = 1.0,
+        learn_temperature: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
         self.distance = distance
         self.temperature = temperature
+        learned = nn.Parameter(torch.tensor(math.log(temperature))) if learn_temperature else None
+        self.register_parameter("log_temperature", learned)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
@@ -66,8 +75,9 @@ class ProtoNet(QueryScored):
             closeness = F.normalize(z, dim=-1) @ F.normalize(learner.means, dim=-1).T
         else:
             closeness = -squared_distances(z, learner.means)
+        temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
         # A class without support has no prototype and is never predicted.
-        return Categorical(torch.where(learner.present, closeness / self.temperature, -torch.inf))
+        return Categorical(torch.where(learner.present, closeness / temperature, -torch.inf))
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
