@@ -86,6 +86,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"distance": "cosine", "temperature": 0.1, "learn_temperature": True},
         "summary": "Prototypes by cosine with a learned scale, on a net trained as a classifier (Chen et al. 2021).",
     },
+    "matching-fce": {
+        "name": "matching",
+        "settings": {"context": "full"},
+        "summary": "Matching networks with full-context embeddings (Vinyals et al. 2016, appendix A).",
+    },
     "meta-sgd": {
         "name": "maml",
         "settings": {"steps": 1, "rule": {"name": "learned-rates", "rate": 0.1}},
