@@ -1,0 +1,1 @@
+"""The contenders: each module makes a step of its library from a setting and the numbers to run it on."""

@@ -1,0 +1,96 @@
+"""quickstudy, its step as `fit` takes it: tasks planned, in chunks, gradients added up in the weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from harness.settings import Setting, weights_of
+
+from quickstudy import MAML, SGD, Episode, Examples, ProtoNet
+from quickstudy.core import tree
+from quickstudy.core.lift import over_tasks, plan
+from quickstudy.methods.metric.r2d2 import R2D2
+from quickstudy.nets import MLP, Conv4
+
+
+def build(
+    setting: Setting,
+    arrays: dict[str, Any],
+    norm: str = "transductive",
+    bf16: bool = False,
+    channels_last: bool = False,
+    compiled: bool = False,
+    how: str = "auto",
+    gradient: str = "",
+    chunk: int | None = None,
+) -> Any:
+    """A step; the options are those of `Training` and of the net."""
+    method, episodes = make_method(setting, arrays, norm, gradient), make_episodes(setting, arrays)
+    if compiled:
+        from quickstudy.train.compiled import compiled_step
+
+        whole = compiled_step(method, episodes, bf16=bf16)
+        names = [name for name, _ in shared_weights(method)]
+
+        def at_once() -> Any:
+            loss, slopes = whole(episodes)
+            return loss.item(), [slopes[name] for name in names]
+
+        return at_once
+    if channels_last:
+        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    weights = [w for _, w in shared_weights(method)]
+    planned, size = plan(method, episodes, how=how, chunk=chunk)  # type: ignore[arg-type]
+
+    def step() -> Any:
+        total = torch.zeros(())
+        for start in range(0, setting.tasks, size):
+            part = tree.map_leaves(lambda leaf, start=start: leaf[start : start + size], episodes)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                loss = over_tasks(method, part, how=planned).sum() / setting.tasks
+            loss.backward()
+            total += loss.detach()
+        slopes = [w.grad for w in weights]
+        method.zero_grad(set_to_none=True)
+        return total.item(), slopes
+
+    return step
+
+
+def make_method(setting: Setting, arrays: dict[str, Any], norm: str = "transductive", gradient: str = "") -> Any:
+    """The method of a setting with the weights that all contenders have."""
+    body: Any = MLP((1,)) if setting.regression else Conv4((1, 28, 28), norm=norm)  # type: ignore[arg-type]
+    method: Any
+    if setting.method == "protonet":
+        method = ProtoNet(body)
+    elif setting.method == "r2d2":
+        method = R2D2(body)
+    else:
+        method = MAML(
+            body,
+            setting.ways,
+            steps=setting.steps,
+            rule=SGD(rate=setting.rate),
+            gradient=gradient or setting.order,  # type: ignore[arg-type]
+            adapts="head" if setting.method == "anil" else "all",
+            likelihood="gaussian" if setting.regression else "categorical",
+        )
+    with torch.no_grad():
+        for (_, mine), given in zip(shared_weights(method), weights_of(arrays), strict=True):
+            mine.copy_(torch.from_numpy(given))
+    return method
+
+
+def shared_weights(method: Any) -> list[tuple[str, Any]]:
+    """The weights that every contender has: not the learned penalty and scale of R2-D2, say."""
+    return [(name, w) for name, w in method.named_parameters() if name.startswith(("net.", "head."))]
+
+
+def make_episodes(setting: Setting, arrays: dict[str, Any]) -> Episode:
+    def examples(part: str) -> Examples:
+        x, y = torch.from_numpy(arrays[f"{part}_x"]), torch.from_numpy(arrays[f"{part}_y"])
+        y = y if setting.regression else torch.nn.functional.one_hot(y, setting.ways).bool()
+        return Examples(x, y, torch.ones(x.shape[:2], dtype=torch.bool))
+
+    return Episode(examples("support"), examples("query"))

@@ -1,0 +1,1 @@
+"""What the benchmarks share: environments of the peers, settings, races between processes, ratios, result files."""

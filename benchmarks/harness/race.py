@@ -1,0 +1,186 @@
+"""Contenders run side by side: a process each, all given the same numbers, turn by turn in one run."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from harness.environments import Environments
+from harness.ratios import ratio, spread
+from harness.settings import Setting, draw, save
+
+__all__ = ["Contender", "Worker", "race"]
+
+BENCHMARKS = Path(__file__).resolve().parent.parent
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+    "JAX_PLATFORMS": "cpu",
+    "PYTHONWARNINGS": "ignore",
+}
+SHORTEST = 0.15
+"""Seconds that a turn lasts at least: quick steps are repeated."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contender:
+    """Who runs: the name in the tables, the module in `contenders`, its environment and its options."""
+
+    name: str
+    module: str
+    environment: str = "torch"
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    same_maths: bool = True
+    """Its loss and gradient are to agree with the reference's."""
+
+
+class Worker:
+    """A process that runs one contender; a context manager."""
+
+    def __init__(self, python: str | Path, script: str = "worker.py", environment: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [str(python), str(BENCHMARKS / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=None if os.environ.get("BENCH_LOUD") else subprocess.DEVNULL,
+            text=True,
+            env=os.environ | ONE_THREAD | (environment or {}),
+            cwd=tempfile.gettempdir(),
+        )
+
+    def ask(self, do: str, **what: Any) -> dict[str, Any]:
+        """Request something and wait for the reply."""
+        assert self.process.stdin and self.process.stdout
+        try:
+            self.process.stdin.write(json.dumps({"do": do} | what) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            return {"error": f"the process ended with exit status {self.process.wait()}"}
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        if self.process.stdin:
+            self.process.stdin.close()
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def race(
+    setting: Setting,
+    contenders: list[Contender],
+    environments: Environments,
+    *,
+    rounds: int = 5,
+    tolerance: float = 1e-3,
+) -> dict[str, Any]:
+    """Time all contenders on one setting, and check that they compute the same.
+
+    The first is the reference: it is whom losses and gradients are compared with (relative distance within
+    `tolerance`), and whose times are divided by the others'. One that disagrees, fails or cannot be installed is named
+    with the reason and not timed.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = Path(folder) / "arrays.npz"
+        save(arrays, draw(setting))
+        workers: dict[str, Worker] = {}
+        found: dict[str, Any] = {}
+        try:
+            for contender in contenders:
+                found[contender.name] = _enter(workers, contender, setting, arrays, environments)
+            _compare(found, {c.name: c for c in contenders}, Path(folder), tolerance)
+            for name in [name for name, row in found.items() if "skipped" in row and name in workers]:
+                workers.pop(name).__exit__()
+            _take_turns(workers, found, rounds)
+        finally:
+            for worker in workers.values():
+                worker.__exit__()
+    return {"setting": dataclasses.asdict(setting), "rows": _ratios(found, contenders[0].name)}
+
+
+def _enter(
+    workers: dict[str, Worker], contender: Contender, setting: Setting, arrays: Path, environments: Environments
+) -> dict[str, Any]:
+    python, reason = environments.python_for(contender.module, contender.environment)
+    if python is None:
+        return {"skipped": reason}
+    worker = workers[contender.name] = Worker(python)
+    built = worker.ask(
+        "build",
+        module=contender.module,
+        setting=dataclasses.asdict(setting),
+        arrays=str(arrays),
+        options=contender.options,
+    )
+    if "seconds" not in built:
+        return {"skipped": built.get("absent") or built["error"]}
+    first = worker.ask("result", to=str(arrays.parent / f"{len(workers)}.npy"))
+    if "loss" not in first:
+        return {"skipped": first.get("absent") or first["error"]}
+    row = {"loss": first["loss"], "first_s": built["seconds"] + first["seconds"], "file": f"{len(workers)}.npy"}
+    return row | ({"options": contender.options} if contender.options else {})
+
+
+def _compare(found: dict[str, Any], contenders: dict[str, Contender], folder: Path, tolerance: float) -> None:
+    """Note how far each contender's loss and gradient are from the reference's, and skip those too far."""
+    entered = [name for name, row in found.items() if "file" in row]
+    gradients = {name: np.load(folder / found[name].pop("file")) for name in entered}
+    reference = next(iter(found))
+    if reference not in gradients:
+        raise SystemExit(f"the reference could not run: {found[reference]['skipped']}")
+    for name in entered:
+        row, truth = found[name], gradients[reference]
+        row["loss_apart"] = abs(row["loss"] - found[reference]["loss"]) / abs(found[reference]["loss"])
+        row["gradient_apart"] = float(np.linalg.norm(gradients[name] - truth) / np.linalg.norm(truth))
+        far = row["loss_apart"] > tolerance or row["gradient_apart"] > tolerance
+        if contenders[name].same_maths and (far or not np.isfinite(row["gradient_apart"])):
+            row["skipped"] = f"its gradient is {row['gradient_apart']:.1e} from the reference's"
+
+
+def _take_turns(workers: dict[str, Worker], found: dict[str, Any], rounds: int) -> None:
+    times = {}
+    for name, worker in workers.items():  # the second step of each says how long one takes
+        once = max(worker.ask("turn", times=1)["wall"], 1e-6)
+        times[name] = max(1, round(SHORTEST / once))
+        found[name] |= {"cpu_s": [], "wall_s": []}
+    names = list(workers)
+    for number in range(rounds):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            took = workers[name].ask("turn", times=times[name])
+            found[name]["cpu_s"].append(took["cpu"])
+            found[name]["wall_s"].append(took["wall"])
+            found[name]["peak_mb"] = took["peak_mb"]
+        print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
+
+
+def _ratios(found: dict[str, Any], reference: str) -> list[dict[str, Any]]:
+    rows = []
+    for name, row in found.items():
+        whole = {"name": name} | row
+        if "cpu_s" in row:
+            for clock in ("cpu", "wall"):
+                whole[f"{clock}_ms"] = spread([1e3 * t for t in row[f"{clock}_s"]])
+                whole[f"{clock}_ratio"] = ratio(row[f"{clock}_s"], found[reference][f"{clock}_s"])
+        rows.append(whole)
+    return rows

@@ -1,0 +1,87 @@
+"""A meta-step by quickstudy and by its peers: same net, weights, data, steps and precision, turn by turn in one run.
+
+    python benchmarks/steps.py                      # all of them
+    python benchmarks/steps.py --only conv4-exact
+    python benchmarks/steps.py --quick              # one round of tiny batches: does it run?
+
+Losses and meta-gradients are compared before anything is timed. The first row of each part is the reference: ratios
+are the other's time over its time, round by round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+
+from harness.environments import Environments
+from harness.race import Contender, race
+from harness.results import write
+from harness.settings import Setting
+
+OURS = Contender("quickstudy", "quickstudy")
+BF16 = {"bf16": True}
+LOOPS = [Contender("learn2learn", "learn2learn"), Contender("higher", "higher"), Contender("TorchOpt", "torchopt")]
+METALEARN = Contender("parallel-metalearn", "metalearn")
+PLAIN = Contender("plain torch loop", "loop")
+CONV4_OPTIONS = [
+    Contender("quickstudy, channels last", "quickstudy", options={"channels_last": True}),
+    Contender("quickstudy, support statistics", "quickstudy", options={"norm": "support"}, same_maths=False),
+    Contender("quickstudy, bf16", "quickstudy", options=BF16, same_maths=False),
+    Contender("quickstudy, bf16, channels last", "quickstudy", options=BF16 | {"channels_last": True}, same_maths=False),
+]
+L2L_BF16 = Contender("learn2learn, bf16", "learn2learn", options=BF16, same_maths=False)
+
+PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
+    "conv4-exact": (Setting(), [OURS, *CONV4_OPTIONS, *LOOPS, L2L_BF16, PLAIN], 5),
+    "conv4-first-order": (Setting(order="first-order"), [OURS, *CONV4_OPTIONS, *LOOPS[:2], L2L_BF16], 7),
+    "sines": (
+        Setting(net="mlp", tasks=25, ways=1, shots=10, queries=10, rate=0.01),
+        [
+            OURS,
+            Contender("quickstudy, compiled", "quickstudy", options={"compiled": True}),
+            *LOOPS,
+            PLAIN,
+            METALEARN,
+            Contender("JAX, jit", "jax", "jax"),
+        ],
+        21,
+    ),
+    "anil": (Setting(method="anil"), [OURS, LOOPS[0]], 9),
+    "protonet": (Setting(method="protonet"), [OURS, LOOPS[0], Contender("EasyFSL", "easyfsl")], 9),
+    "r2d2": (Setting(method="r2d2"), [OURS, PLAIN], 9),
+}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--only", choices=list(PARTS), action="append", help="this part alone; may be repeated")
+    parser.add_argument("--rounds", type=int, help="instead of each part's own number")
+    parser.add_argument("--quick", action="store_true", help="one round of tiny batches")
+    asked = parser.parse_args()
+    environments = Environments()
+    environments.install()
+    for part in asked.only or PARTS:
+        setting, contenders, rounds = PARTS[part]
+        if asked.quick:
+            setting = dataclasses.replace(setting, tasks=2, steps=2)
+        print(f"{part}: {rounds if not asked.quick else 1} rounds", file=sys.stderr, flush=True)
+        found = race(setting, contenders, environments, rounds=asked.rounds or (1 if asked.quick else rounds))
+        for row in found["rows"]:
+            print(f"  {row['name']}: {said(row)}", flush=True)
+        print(f"  -> {write(part, found, environments, asked.quick)}", flush=True)
+    return 0
+
+
+def said(row: dict) -> str:  # type: ignore[type-arg]
+    if "skipped" in row:
+        return f"skipped: {row['skipped']}"
+    cpu = row["cpu_ratio"]
+    return (
+        f"{row['cpu_ms']['median']:.1f} ms CPU, {cpu['median']:.2f} ({cpu['low']:.2f} to {cpu['high']:.2f}) times the "
+        f"first row's; gradient {row['gradient_apart']:.1e} apart"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
