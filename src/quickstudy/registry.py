@@ -36,9 +36,9 @@ METHODS = {
     "protomaml": "quickstudy.methods.gradient.protomaml:ProtoMAML",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
-    "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "relation": "quickstudy.methods.metric.relation:RelationNet",
     "siamese": "quickstudy.methods.metric.siamese:Siamese",
+    "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 
@@ -62,6 +62,10 @@ RULES = {
     "momentum": "quickstudy.inner.rules:Momentum",
     "adam": "quickstudy.inner.rules:Adam",
     "learned-rates": "quickstudy.inner.rules:LearnedRates",
+    "meta-curvature": "quickstudy.inner.curvature:MetaCurvature",
+    "alfa": "quickstudy.inner.alfa:ALFA",
+    "meta-lstm": "quickstudy.inner.lstm:MetaLSTM",
+    "coordinate-lstm": "quickstudy.inner.lstm:CoordinateLSTM",
 }
 
 # Published variants of a method: a name for some of its settings.
@@ -96,6 +100,26 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"steps": 1, "rule": {"name": "learned-rates", "rate": 0.1}},
         "summary": "MAML with a learned step size for every weight (Li et al. 2017).",
     },
+    "meta-curvature": {
+        "name": "maml",
+        "settings": {"rule": {"name": "meta-curvature", "rate": 0.1}},
+        "summary": "MAML whose slopes are turned by learned matrices (Park and Oliva 2019).",
+    },
+    "alfa": {
+        "name": "maml",
+        "settings": {"rule": {"name": "alfa", "rate": 0.1}},
+        "summary": "MAML whose step sizes and decays a small net generates (Baik et al. 2020).",
+    },
+    "meta-lstm": {
+        "name": "maml",
+        "settings": {"rule": {"name": "meta-lstm"}, "gradient": "first-order"},
+        "summary": "An LSTM whose cell state is the learner's weights (Ravi and Larochelle 2017).",
+    },
+    "coordinate-lstm": {
+        "name": "maml",
+        "settings": {"rule": {"name": "coordinate-lstm"}, "gradient": "first-order"},
+        "summary": "An LSTM that says each coordinate's step (Andrychowicz et al. 2016).",
+    },
 }
 
 # Settings that suit real-valued targets, whose slopes are of another size than those of classes: the command line
@@ -103,6 +127,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
 FOR_VALUES: dict[str, dict[str, Any]] = {
     "maml": {"rule": {"name": "sgd", "rate": 0.01}},
     "meta-sgd": {"rule": {"name": "learned-rates", "rate": 0.01}},
+    "meta-curvature": {"rule": {"name": "meta-curvature", "rate": 0.01}},
+    "alfa": {"rule": {"name": "alfa", "rate": 0.01}},
+    "meta-lstm": {"rule": {"name": "meta-lstm", "rate": 0.01}},
+    "coordinate-lstm": {"rule": {"name": "coordinate-lstm", "scale": 0.01}},
     "reptile": {"rule": {"name": "sgd", "rate": 0.02}},
     "cavia": {"context": 5, "at": "first", "steps": 1},
 }

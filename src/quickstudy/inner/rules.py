@@ -12,7 +12,7 @@ from typing import Any, Literal
 import torch
 
 from quickstudy.core import tree
-from quickstudy.core.settings import Fraction, Rate, settings
+from quickstudy.core.settings import Fraction, Rate, Size, settings
 from quickstudy.core.shapes import Tensor
 
 __all__ = ["SGD", "Adam", "LearnedRates", "Momentum", "Params", "Rule"]
@@ -28,7 +28,7 @@ class Rule(ABC):
         return {}
 
     def start(self, params: Params) -> Any:
-        """The state before the first step: a tree of tensors."""
+        """The state before the first step: tensors, or whatever counts steps. It does not leave the inner loop."""
         return ()
 
     @abstractmethod
@@ -99,17 +99,27 @@ class LearnedRates(Rule):
     """Gradient descent whose step sizes are meta-learned along with the start.
 
     With per="element" it is Meta-SGD (Li et al. 2017), where a learned rate may become negative; with per="tensor"
-    each weight tensor has one rate, as the layer-wise rates of MAML++ (Antoniou et al. 2019) without their step index.
+    each weight tensor has one rate, and with `steps` above 1 it has one for each step: the layer-wise and step-wise
+    rates of MAML++ (Antoniou et al. 2019). Steps after the last of `steps` take the rates of the last.
     """
 
     rate: Rate = 0.1
     """Where every learned step size starts."""
     per: Literal["element", "tensor"] = "element"
     """Whether every number or every tensor has a step size of its own."""
+    steps: Size = 1
+    """Steps that have step sizes of their own; 1 for the same at every step."""
 
     def learned(self, params: Params) -> Params:
-        shape = torch.ones_like if self.per == "element" else lambda leaf: leaf.new_ones(())
-        return {name: self.rate * shape(leaf.detach()) for name, leaf in params.items()}
+        def ones(leaf: Tensor) -> Tensor:
+            shape = leaf.shape if self.per == "element" else torch.Size()
+            return leaf.detach().new_ones(shape if self.steps == 1 else (self.steps, *shape))
 
-    def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
-        return {name: params[name] - learned[name] * slope[name] for name in params}, state
+        return {name: self.rate * ones(leaf) for name, leaf in params.items()}
+
+    def start(self, params: Params) -> int:
+        return 0
+
+    def step(self, params: Params, slope: Params, state: int, learned: Params) -> tuple[Params, int]:
+        at = () if self.steps == 1 else min(state, self.steps - 1)
+        return {name: params[name] - learned[name][at] * slope[name] for name in params}, state + 1
