@@ -115,11 +115,11 @@ def test_training_by_compiled_steps_is_training(more: dict[str, Any]) -> None:
 def paced(monkeypatch: pytest.MonkeyPatch, compiled_seconds: float, eager_seconds: float) -> None:
     paces = iter([compiled_seconds, eager_seconds] * 9)
 
-    def pace(run: Callable[[], Tensor]) -> float:
+    def pace(run: Callable[[], Tensor], device: torch.device) -> float:
         run()
         return next(paces)
 
-    monkeypatch.setattr(compiled, "_pace", pace)
+    monkeypatch.setattr(compiled, "seconds_of", pace)
     monkeypatch.setattr(TrainState, "seconds_left", lambda self, pace: 1e6)
 
 

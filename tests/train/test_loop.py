@@ -93,12 +93,14 @@ def test_a_restored_state_goes_on_bit_for_bit(optimizer: str, stop: int) -> None
 
 
 def test_minutes_end_a_run_and_its_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count(step=0.05)  # a step looks at it twice: 0.05 s each
+    clock = itertools.count(step=0.05)  # a step looks twice around its gradient, and twice around what it then owes
     monkeypatch.setattr(time, "perf_counter", lambda: next(clock))
     training = Training(steps=10**6, batch=1, rate=0.1, minutes=0.01, schedule="cosine")
     steps = list(fit(sine_method(), SOURCE, training))
-    assert [step.seconds for step in steps] == pytest.approx([0.05 * n for n in range(1, 13)])
-    assert [step.rate for step in steps] == pytest.approx([0.05 * (1 + math.cos(math.pi * n / 12)) for n in range(12)])
+    seconds = [0.05 + 0.1 * n for n in range(7)]
+    assert [step.seconds for step in steps] == pytest.approx(seconds)
+    done = [0.0, *(spent / 0.6 for spent in seconds[:-1])]
+    assert [step.rate for step in steps] == pytest.approx([0.05 * (1 + math.cos(math.pi * share)) for share in done])
 
 
 def test_bf16_trains_close_to_float32() -> None:

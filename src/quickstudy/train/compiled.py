@@ -24,11 +24,12 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import How, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.train import remembered
+from quickstudy.train.pace import Batch, gradient, seconds_of
 
 if TYPE_CHECKING:
     from quickstudy.train.loop import TrainState
 
-__all__ = ["Batch", "Choice", "WholeStep", "compiled_step"]
+__all__ = ["Choice", "WholeStep", "compiled_step"]
 
 TRIED = 8
 """Eager steps that are timed before auto decides; the first two, which warm up, do not count."""
@@ -38,7 +39,6 @@ SHARE = 0.1
 """Auto compiles where that takes at most this share of the time left at the eager pace."""
 
 Weights = dict[str, Tensor]
-Batch = tuple[Episode, *tuple[Tensor, ...]]
 
 
 class WholeStep:
@@ -185,21 +185,15 @@ class Choice:
 
     def _note(self, step: WholeStep, how: How, part: Batch) -> None:
         """Compare the step just compiled with the eager one, and put what was found into the run's state."""
-        compiled, eager = _pace(lambda: step(*part)[0]), _pace(lambda: self._eagerly(how, part))
+        device = part[0].support.x.device
+        compiled = seconds_of(lambda: step(*part)[0], device)
+        eager = seconds_of(lambda: gradient(self.state, how, part), device)
         kept = self.wish == "always" or compiled < eager
         found = {"kept": kept, "seconds": round(step.seconds, 2), "eager": eager, "compiled": compiled}
         remembered.remember(self._key(how, part), found | {"kept": compiled < eager})
         self.state.compiled = found | {"step": self.state.number + 1}
         if not kept:
             self.wish = "never"
-
-    def _eagerly(self, how: How, part: Batch) -> Tensor:
-        """The step's loss, and its gradient thrown away."""
-        precision, method = self.state.training.precision, self.state.method
-        with torch.autocast(tree.leaves(part)[0].device.type, torch.bfloat16, enabled=precision == "bf16"):
-            loss: Tensor = over_tasks(method, *part, how=how).mean()
-        torch.autograd.grad(loss, [w for w in method.parameters() if w.requires_grad], allow_unused=True)
-        return loss
 
     def _key(self, how: How, part: Batch) -> str:
         return remembered.key_of(self.state.method, part, what="compile", how=how, bf16=self.state.training.precision)
@@ -212,13 +206,3 @@ class Choice:
             ' such as g++, and a method that can be traced). compile="never" leaves this message out.',
             stacklevel=2,
         )
-
-
-def _pace(run: Callable[[], Tensor], times: int = 5) -> float:
-    """Seconds that a call takes: the middle one of a few."""
-    found = []
-    for _ in range(times):
-        start = time.perf_counter()
-        run().item()  # reading the loss waits for the device
-        found.append(time.perf_counter() - start)
-    return median(found)

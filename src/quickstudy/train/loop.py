@@ -14,14 +14,15 @@ from typing import Any
 import torch
 
 from quickstudy.core import chance, tree
-from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.episode import to_device
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import How, over_tasks, plan
+from quickstudy.core.lift import How, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
 from quickstudy.tasks.source import TaskSource
-from quickstudy.train.compiled import Batch, Choice
+from quickstudy.train.compiled import Choice
+from quickstudy.train.pace import Batch, Plan, chosen_plan, split
 from quickstudy.train.settings import Training
 
 __all__ = ["Step", "TrainState", "device_of", "fit", "load_weights", "weights_of"]
@@ -47,6 +48,8 @@ class TrainState:
     compiled: dict[str, Any] | None = None
     """What came of compiling the step, if that was tried: whether it was "kept", the "seconds" it took, and the seconds
     of a step's tasks "eager" and "compiled"."""
+    plans: dict[str, Plan] = field(default_factory=dict)
+    """How tasks are taken, by their shapes, where that was measured."""
     optimizer: Optimizer = field(init=False)
     schedule: Schedule = field(init=False)
 
@@ -91,7 +94,8 @@ class TrainState:
         """The plain numbers of the state."""
         rates = [group["lr"] for group in self.optimizer.param_groups]
         kept = {"number": self.number, "seconds": self.seconds, "optimizer": self.training.optimizer, "rates": rates}
-        return kept if self.compiled is None else kept | {"compiled": self.compiled}
+        found = {"compiled": self.compiled, "plans": {shapes: list(plan) for shapes, plan in self.plans.items()}}
+        return kept | {name: value for name, value in found.items() if value}
 
     def restore(self, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
         """Become the state that was saved.
@@ -114,6 +118,7 @@ class TrainState:
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
         self.number, self.seconds = scalars["number"], scalars["seconds"]
         self.compiled = scalars.get("compiled")
+        self.plans = {shapes: (how, chunk) for shapes, (how, chunk) in scalars.get("plans", {}).items()}
         for group, rate in zip(self.optimizer.param_groups, scalars["rates"], strict=True):
             group["lr"] = rate
         self.schedule.load_state_dict({"last_epoch": self.number, "_step_count": self.number + 1, "lr_lambdas": [None]})
@@ -228,7 +233,8 @@ class _OuterStep:
         self.optimizer = state.optimizer
         self.device = device_of(self.training)
         self.noise_key = chance.key("train", source.fingerprint, self.training.seed)
-        self.planned: dict[tuple[torch.Size, ...], tuple[How, int]] = {}
+        self.state = state
+        self.planned: dict[tuple[torch.Size, ...], Plan] = {}
         self.weights = {name: weight for name, weight in self.method.named_parameters() if weight.requires_grad}
         self.choice = Choice(state)
 
@@ -251,11 +257,11 @@ class _OuterStep:
         # by shape, not once: how tasks are split must not depend on the step that a resumed process began with
         shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
         if shapes not in self.planned:
-            self.planned[shapes] = plan(self.method, episodes, *noise, how=self.training.how, chunk=self.training.chunk)
+            self.planned[shapes] = chosen_plan(self.state, (episodes, *noise))
         how, chunk = self.planned[shapes]
         total = torch.zeros((), device=self.device)
         start = time.monotonic()
-        for part in _split((episodes, *noise), chunk):
+        for part in split((episodes, *noise), chunk):
             compiled = self.choice.take(how, part)
             if compiled is None:
                 total += self._eagerly(how, part, count)
@@ -295,13 +301,6 @@ def device_of(training: Training) -> torch.device:
             f"device={training.device!r} cannot be used here: {reason}. Write auto, cpu or cuda."
         ) from error
     return device
-
-
-def _split(batch: tuple[Episode, *tuple[Tensor, ...]], size: int) -> Iterator[tuple[Any, ...]]:
-    count = len(tree.leaves(batch)[0])
-    for start in range(0, count, size):
-        at = slice(start, start + size)
-        yield tree.map_leaves(lambda leaf, at=at: leaf[at], batch)
 
 
 def _optimizer(method: MetaLearner, training: Training) -> Optimizer:
