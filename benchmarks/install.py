@@ -1,6 +1,6 @@
 """Install the peers of the benchmarks in environments of their own (once), and say what could not be.
 
-    python benchmarks/install.py
+python benchmarks/install.py
 """
 
 from harness.environments import Environments

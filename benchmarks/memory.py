@@ -1,82 +1,106 @@
-"""Peak memory of one exact MAML step at 5 and at 50 inner steps, beside backpropagation through the stored steps.
+"""Peak memory of one exact MAML step against inner steps: quickstudy's and its peers', a process each.
 
     python benchmarks/memory.py
+    python benchmarks/memory.py --quick
 
 Conv-4 with 64 filters and max-pooling, five ways, one shot, 15 queries a class, one task. Each figure is the peak
-resident memory of a process of its own (`ru_maxrss`), once as it is and once above what the process held just before
-the step. It exits with 1 if 50 exact steps need more than 1.2 times the memory of 5, or stored steps less than twice.
+resident memory of a process of its own (`ru_maxrss`), whole and above what it held just before the step.
 
 glibc's allocator keeps much of what it has freed, in pieces that no later activation fits into, so by default the
-figures say more of it than of the method. The processes therefore run with MALLOC_MMAP_THRESHOLD_ set, which returns
-freed tensors to the system at once; `--allocator default` leaves the allocator as it is.
+figures say more of it than of the method. The processes run with MALLOC_MMAP_THRESHOLD_ set, which returns freed
+tensors to the system at once; figures with the allocator's defaults stand beside them.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
-import resource
-import subprocess
+import dataclasses
 import sys
-import time
+import tempfile
+from pathlib import Path
+from typing import Any
 
-SETTINGS = [("exact", 5), ("exact", 50), ("unrolled", 5), ("unrolled", 50), ("first-order", 5), ("first-order", 50)]
-SCALE = 2**20 if sys.platform == "darwin" else 2**10  # ru_maxrss is in bytes there, in KiB on Linux
-FLAT, GROWN = 1.2, 2.0
+from harness.environments import Environments
+from harness.race import Contender, Worker
+from harness.results import write
+from harness.settings import Setting, draw, save
+
+RETURNING = {"MALLOC_MMAP_THRESHOLD_": str(2**17)}
+OURS = Contender("quickstudy", "quickstudy")
+PEERS = [
+    Contender("quickstudy, unrolled", "quickstudy", options={"gradient": "unrolled"}),
+    Contender("learn2learn", "learn2learn"),
+    Contender("higher", "higher"),
+    Contender("TorchOpt", "torchopt"),
+    Contender("parallel-metalearn", "metalearn"),
+]
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--allocator", choices=["returning", "default"], default="returning")
-    parser.add_argument("--one", nargs=2, metavar=("GRADIENT", "STEPS"), help="measure one setting in this process")
-    arguments = parser.parse_args()
-    if arguments.one:
-        print(*measure(arguments.one[0], int(arguments.one[1])))
-        return 0
-    return compare(arguments.allocator)
+    parser.add_argument("--quick", action="store_true", help="few steps: does it run?")
+    quick = parser.parse_args().quick
+    environments = Environments()
+    environments.install()
+    ours = (1, 2) if quick else (5, 50, 200)
+    asked = [(OURS, steps) for steps in ours] + [(peer, steps) for peer in PEERS for steps in ours[:2]]
+    rows = []
+    for contender, steps in asked:
+        row = {"name": contender.name, "steps": steps} | measure(contender, steps, environments, RETURNING)
+        if "skipped" not in row:
+            default = measure(contender, steps, environments, {})
+            row |= {"default_allocator_" + key: default[key] for key in ("peak_mb", "above_mb")}
+        rows.append(row)
+        print(f"  {row}", flush=True)
+    found = {"setting": dataclasses.asdict(Setting(tasks=1)), "rows": rows, "ratios": ratios(rows, ours)}
+    print(f"  {found['ratios']}\n  -> {write('memory', found, environments, quick)}")
+    return 0
 
 
-def compare(allocator: str) -> int:
-    """Print the table and whether the targets are met."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    if allocator == "returning":
-        environment["MALLOC_MMAP_THRESHOLD_"] = str(2**17)
-    peak, above = {}, {}
-    print("| gradient | inner steps | peak MB | above baseline MB | CPU s |\n|---|---|---|---|---|")
-    for gradient, steps in SETTINGS:
-        command = [sys.executable, __file__, "--one", gradient, str(steps)]
-        base, top, seconds = map(float, subprocess.check_output(command, env=environment, text=True).split())
-        peak[gradient, steps], above[gradient, steps] = top, top - base
-        print(f"| {gradient} | {steps} | {top:.0f} | {top - base:.0f} | {seconds:.1f} |", flush=True)
-    grows = {g: (peak[g, 50] / peak[g, 5], above[g, 50] / above[g, 5]) for g in ("exact", "unrolled")}
-    for gradient, (whole, step) in grows.items():
-        print(f"{gradient}: 50 steps need {whole:.2f} times the memory of 5 ({step:.2f} above the baseline)")
-    return int(grows["exact"][1] > FLAT or grows["unrolled"][1] < GROWN)
+def measure(
+    contender: Contender, steps: int, environments: Environments, environment: dict[str, str]
+) -> dict[str, Any]:
+    """Peak MB of a process that takes one meta-gradient, whole and above what it held before, and its seconds."""
+    python, reason = environments.python_for(contender.module, contender.environment)
+    if python is None:
+        return {"skipped": reason}
+    setting = Setting(tasks=1, steps=steps, rate=0.01)
+    with tempfile.TemporaryDirectory() as folder, Worker(python, environment=environment) as worker:
+        arrays = Path(folder) / "arrays.npz"
+        save(arrays, draw(setting))
+        built = worker.ask(
+            "build",
+            module=contender.module,
+            setting=dataclasses.asdict(setting),
+            arrays=str(arrays),
+            options=contender.options,
+        )
+        took = worker.ask("turn", times=1) if "seconds" in built else built
+    if "cpu" not in took:
+        return {"skipped": took.get("absent") or took["error"]}
+    peak = took["peak_mb"]
+    return {"peak_mb": peak, "above_mb": peak - built["peak_mb"], "cpu_s": took["cpu"], "wall_s": took["wall"]}
 
 
-def measure(gradient: str, steps: int) -> tuple[float, float, float]:
-    """Peak MB before and after one meta-gradient in this process, and its CPU seconds."""
-    import torch
-
-    from quickstudy import MAML, Episode, Examples, over_tasks
-    from quickstudy.nets import Conv4
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-
-    def examples(each: int, ways: int = 5) -> Examples:
-        y = torch.eye(ways, dtype=torch.bool).repeat(each, 1)[None]
-        return Examples(torch.rand(1, ways * each, 1, 28, 28), y, torch.ones(1, ways * each, dtype=torch.bool))
-
-    method = MAML(Conv4((1, 28, 28)), 5, steps=steps, gradient=gradient)  # type: ignore[arg-type]
-    episodes = Episode(examples(1), examples(15))
-    base, started = peak_mb(), time.process_time()
-    over_tasks(method.meta_loss, episodes, chunk=1).mean().backward()
-    return base, peak_mb(), time.process_time() - started
-
-
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / SCALE
+def ratios(rows: list[dict[str, Any]], steps: tuple[int, ...]) -> list[dict[str, Any]]:
+    """Each row's memory over that of quickstudy: at the fewest steps for its own rows, at as many for the peers'."""
+    ours = {row["steps"]: row for row in rows if row["name"] == OURS.name and "skipped" not in row}
+    found = []
+    for row in rows:
+        own = row["name"] == OURS.name
+        if "skipped" in row or (own and row["steps"] == steps[0]):
+            continue
+        other = ours[steps[0] if own else row["steps"]]
+        over, under = (row, other) if own else (other, row)
+        found.append(
+            {
+                "what": f"quickstudy, {row['steps']} steps over {steps[0]}"
+                if own
+                else f"quickstudy over {row['name']}, {row['steps']} steps",
+                **{key: over[key] / under[key] for key in ("peak_mb", "above_mb", "default_allocator_above_mb")},
+            }
+        )
+    return found
 
 
 if __name__ == "__main__":

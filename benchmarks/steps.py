@@ -28,7 +28,9 @@ CONV4_OPTIONS = [
     Contender("quickstudy, channels last", "quickstudy", options={"channels_last": True}),
     Contender("quickstudy, support statistics", "quickstudy", options={"norm": "support"}, same_maths=False),
     Contender("quickstudy, bf16", "quickstudy", options=BF16, same_maths=False),
-    Contender("quickstudy, bf16, channels last", "quickstudy", options=BF16 | {"channels_last": True}, same_maths=False),
+    Contender(
+        "quickstudy, bf16, channels last", "quickstudy", options=BF16 | {"channels_last": True}, same_maths=False
+    ),
 ]
 L2L_BF16 = Contender("learn2learn, bf16", "learn2learn", options=BF16, same_maths=False)
 
@@ -39,11 +41,11 @@ PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
         Setting(net="mlp", tasks=25, ways=1, shots=10, queries=10, rate=0.01),
         [
             OURS,
-            Contender("quickstudy, compiled", "quickstudy", options={"compiled": True}),
+            Contender("quickstudy, compiled", "quickstudy", options={"compiled": True}, double=False),
             *LOOPS,
             PLAIN,
             METALEARN,
-            Contender("JAX, jit", "jax", "jax"),
+            Contender("JAX, jit", "jax", "jax", double=False),
         ],
         21,
     ),
@@ -79,7 +81,8 @@ def said(row: dict) -> str:  # type: ignore[type-arg]
     cpu = row["cpu_ratio"]
     return (
         f"{row['cpu_ms']['median']:.1f} ms CPU, {cpu['median']:.2f} ({cpu['low']:.2f} to {cpu['high']:.2f}) times the "
-        f"first row's; gradient {row['gradient_apart']:.1e} apart"
+        f"first row's; gradient {row['gradient_apart']:.1e} apart in float32, "
+        f"{row.get('gradient_apart_float64', float('nan')):.1e} in float64"
     )
 
 

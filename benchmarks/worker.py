@@ -52,6 +52,25 @@ class Contender:
         self.step = import_module(f"contenders.{module}").build(Setting(**setting), numbers, **options)
         return {"seconds": time.perf_counter() - start}
 
+    def double(
+        self, module: str, setting: dict[str, Any], arrays: str, options: dict[str, Any], to: str
+    ) -> dict[str, Any]:
+        """The loss and the gradients in float64, of the first two tasks: whether the mathematics is the same."""
+        import torch
+
+        _one_thread()
+        short = setting | {"tasks": min(2, setting["tasks"])}
+        numbers = {
+            name: (value[:2] if name.endswith(("_x", "_y")) else value).astype(_widened(value.dtype))
+            for name, value in load(arrays).items()
+        }
+        torch.set_default_dtype(torch.float64)
+        try:
+            self.step = import_module(f"contenders.{module}").build(Setting(**short), numbers, **options)
+            return self.result(to)
+        finally:
+            torch.set_default_dtype(torch.float32)
+
     def result(self, to: str) -> dict[str, Any]:
         """One step, its gradients left in a file."""
         start = time.perf_counter()
@@ -85,6 +104,10 @@ def _one_thread() -> None:
     torch = sys.modules.get("torch")
     if torch is not None:
         torch.set_num_threads(1)
+
+
+def _widened(dtype: Any) -> Any:
+    return np.float64 if dtype.kind == "f" else dtype
 
 
 def peak_mb() -> float:

@@ -7,9 +7,10 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from contenders.reference import body, collect, loss_of, tasks
 from harness.settings import Setting
 from torch import nn
+
+from contenders.reference import body, collect, loss_of, tasks
 
 
 def build(setting: Setting, arrays: dict[str, Any]) -> Any:

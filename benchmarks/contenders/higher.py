@@ -6,8 +6,9 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from contenders.reference import collect, loss_of, tasks, whole
 from harness.settings import Setting
+
+from contenders.reference import collect, loss_of, tasks, whole
 
 
 def build(setting: Setting, arrays: dict[str, Any]) -> Any:
@@ -35,5 +36,3 @@ def build(setting: Setting, arrays: dict[str, Any]) -> Any:
         return collect(total, net)
 
     return step
-
-

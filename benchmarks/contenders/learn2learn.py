@@ -8,9 +8,10 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from contenders.reference import body, collect, head, loss_of, tasks, whole
 from harness.settings import Setting
 from torch import nn
+
+from contenders.reference import body, collect, head, loss_of, tasks, whole
 
 SOURCES = Path(sys.prefix) / "sources" / "learn2learn-0.2.0"
 

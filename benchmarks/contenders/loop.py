@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from contenders.reference import body, collect, loss_of, tasks, whole
 from harness.settings import Setting
 from torch.func import functional_call
+
+from contenders.reference import body, collect, loss_of, tasks, whole
 
 
 def build(setting: Setting, arrays: dict[str, Any]) -> Any:

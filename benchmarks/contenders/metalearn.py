@@ -6,9 +6,10 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from contenders.reference import body, collect, head, loss_of, tasks
 from harness.settings import Setting
 from torch import nn
+
+from contenders.reference import body, collect, head, loss_of, tasks
 
 
 class _Deaf(nn.Module):

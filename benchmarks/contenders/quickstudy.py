@@ -17,6 +17,7 @@ from quickstudy.nets import MLP, Conv4
 def build(
     setting: Setting,
     arrays: dict[str, Any],
+    *,
     norm: str = "transductive",
     bf16: bool = False,
     channels_last: bool = False,

@@ -5,8 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from contenders.reference import collect, loss_of, tasks, whole
 from harness.settings import Setting
+
+from contenders.reference import collect, loss_of, tasks, whole
 
 
 def build(setting: Setting, arrays: dict[str, Any]) -> Any:

@@ -79,7 +79,17 @@ class Environments:
                     [self.python(environment), "-m", "pip", "list", "--format=json"], capture_output=True, check=False
                 )
                 found |= {p["name"]: p["version"] for p in json.loads(listed.stdout or "[]")}
-        wanted = {"torch", "numpy", "quickstudy", "higher", "torchopt", "easyfsl", "parallel-metalearn", "jax", "jaxlib"}
+        wanted = {
+            "torch",
+            "numpy",
+            "quickstudy",
+            "higher",
+            "torchopt",
+            "easyfsl",
+            "parallel-metalearn",
+            "jax",
+            "jaxlib",
+        }
         found = {name: version for name, version in found.items() if name in wanted}
         return found if "learn2learn" in self.skipped else found | {"learn2learn": LEARN2LEARN.rpartition("-")[2]}
 

@@ -52,10 +52,16 @@ def draw(setting: Setting, seed: int = 0) -> Arrays:
     chance = np.random.default_rng(seed)
     arrays: Arrays = {f"w{i}": w.astype(np.float32) for i, w in enumerate(_weights(setting, chance))}
     if setting.regression:
-        amplitude, phase = chance.uniform(0.1, 5, (setting.tasks, 1, 1)), chance.uniform(0, np.pi, (setting.tasks, 1, 1))
+        amplitude, phase = (
+            chance.uniform(0.1, 5, (setting.tasks, 1, 1)),
+            chance.uniform(0, np.pi, (setting.tasks, 1, 1)),
+        )
         for part, count in (("support", setting.shots), ("query", setting.queries)):
             x = chance.uniform(-5, 5, (setting.tasks, count, 1))
-            arrays[f"{part}_x"], arrays[f"{part}_y"] = x.astype(np.float32), (amplitude * np.sin(x - phase)).astype("f4")
+            arrays[f"{part}_x"], arrays[f"{part}_y"] = (
+                x.astype(np.float32),
+                (amplitude * np.sin(x - phase)).astype("f4"),
+            )
         return arrays
     pattern = chance.random((setting.tasks, setting.ways, 7, 7))
     for part, each in (("support", setting.shots), ("query", setting.queries)):
