@@ -34,6 +34,9 @@ METHODS = {
     "reptile": "quickstudy.methods.gradient.reptile:Reptile",
     "cavia": "quickstudy.methods.gradient.cavia:CAVIA",
     "protomaml": "quickstudy.methods.gradient.protomaml:ProtoMAML",
+    "mamlpp": "quickstudy.methods.gradient.mamlpp:MAMLPlusPlus",
+    "tnet": "quickstudy.methods.gradient.tnet:TNet",
+    "imaml": "quickstudy.methods.gradient.imaml:IMAML",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
     "relation": "quickstudy.methods.metric.relation:RelationNet",
@@ -107,8 +110,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "alfa": {
         "name": "maml",
-        "settings": {"rule": {"name": "alfa", "rate": 0.1}},
+        "settings": {"rule": {"name": "alfa", "rate": 0.4}},
         "summary": "MAML whose step sizes and decays a small net generates (Baik et al. 2020).",
+    },
+    "mtnet": {
+        "name": "tnet",
+        "settings": {"masked": True},
+        "summary": "T-net that also learns which rows of weights adapt (Lee and Choi 2018).",
     },
     "meta-lstm": {
         "name": "maml",
@@ -132,6 +140,9 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
     "meta-lstm": {"rule": {"name": "meta-lstm", "rate": 0.01}},
     "coordinate-lstm": {"rule": {"name": "coordinate-lstm", "scale": 0.01}},
     "reptile": {"rule": {"name": "sgd", "rate": 0.02}},
+    "mamlpp": {"rate": 0.01},
+    "tnet": {"rate": 0.01},
+    "imaml": {"rule": {"name": "sgd", "rate": 0.01}},
     "cavia": {"context": 5, "at": "first", "steps": 1},
 }
 

@@ -1,0 +1,122 @@
+"""MAML++: MAML trained steadily."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.learner import MetaLearner, Tags
+from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
+from quickstudy.core.settings import Fraction, Rate, Size
+from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.inner import Gradient, LearnedRates
+from quickstudy.inner.rules import Params
+from quickstudy.methods.gradient import body_and_head
+from quickstudy.methods.gradient.body_and_head import (
+    Adapted,
+    given,
+    kept,
+    linear_head,
+    query_loss,
+    weights_of,
+    width_of,
+)
+
+__all__ = ["MAMLPlusPlus"]
+
+
+class MAMLPlusPlus(MetaLearner):
+    """MAML with a loss after every step and rates for every layer and step (Antoniou et al. 2019, "MAML++").
+
+    Meta-learned: the initial weights, the normalising layers' scales and shifts, and a step size for each weight tensor
+    and step (LSLR).
+    Adapts by: `steps` steps down the support's mean loss; scales and shifts of normalising layers stay as they are.
+    Scored by: the query's negative log-likelihood after every step, weighed (equation 4): `early` is the share of the
+    steps before the last, evenly, the rest is the last step's.
+
+    Normalisation statistics are those of the support at each step's weights, so every step has its own. What the paper
+    changes as training goes on is left out, since a meta-loss does not know how far training has come: its weights of
+    steps fall from even to an early share of 0.03·(T - 1)/T, its first epochs may be first-order. To do the same, train
+    with early=0.8, then go on from there with less. Scales and shifts are one for all steps. The outer cosine is
+    schedule=cosine.
+
+    Args:
+        net: The body; a linear head is put on its features.
+        outputs: Ways, or the number of real values to predict.
+        steps: Inner steps. Evaluation may ask for more, which take the last step's rates.
+        rate: Where the learned step sizes start.
+        early: How much of the loss falls to the steps before the last.
+        gradient: How the adapted weights depend on the initial ones.
+        likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
+    """
+
+    tags = Tags(any_ways=False, relabels=False, regression=True)
+
+    def __init__(
+        self,
+        net: nn.Module,
+        outputs: int,
+        *,
+        steps: Size = 5,
+        rate: Rate = 0.1,
+        early: Fraction = 0.3,
+        gradient: Gradient = "exact",
+        likelihood: Likelihood = "categorical",
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.head = linear_head(width_of(net), outputs)
+        self.steps = steps
+        self.early = early
+        self.gradient = gradient
+        self.likelihood = likelihood
+        self.rule = LearnedRates(rate=rate, per="tensor", steps=steps)
+        self.rates = kept(self.rule.learned(self._parts()[0]))
+
+    def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
+        losses = [self._score(weights, episode) for weights in self._path(episode.support, self.steps)[1:]]
+        early, last = torch.stack(losses[:-1] or losses), losses[-1]
+        return self.early * early.mean() + (1 - self.early) * last
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
+        return self.adapt_for(support, self.steps)
+
+    def adapt_for(self, support: Examples, steps: int) -> Adapted:
+        """The learner after `steps` steps; 0 is the initial one."""
+        return self._settled(self._path(support, steps)[-1], support)
+
+    def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
+        return body_and_head.predict(self.net, learner, x, self.likelihood, fixed=self._parts()[1])
+
+    def _score(self, weights: Params, episode: Episode) -> Float[Tensor, ""]:
+        learner = self._settled(weights, episode.support)
+        return query_loss(self.predict(learner, episode.query.x), episode.query)
+
+    def _settled(self, weights: Params, support: Examples) -> Adapted:
+        return body_and_head.settled(self.net, weights, support, fixed=self._parts()[1])
+
+    def _path(self, support: Examples, steps: int) -> list[Params]:
+        start, fixed = self._parts()
+        return body_and_head.path(
+            self.net,
+            start,
+            support,
+            kind=self.likelihood,
+            rule=self.rule,
+            steps=steps,
+            gradient=self.gradient,
+            learned=given(self.rates),
+            fixed=fixed,
+        )
+
+    def _parts(self) -> tuple[Params, Params]:
+        """The weights that step, and those that do not: of normalising layers, whose weights are vectors."""
+        whole = weights_of(net=self.net, head=self.head)
+        normalising = {name.rpartition(".")[0] for name, leaf in whole.items() if _scales(name, leaf)}
+        fixed = {name: leaf for name, leaf in whole.items() if name.rpartition(".")[0] in normalising}
+        return {name: leaf for name, leaf in whole.items() if name not in fixed}, fixed
+
+
+def _scales(name: str, leaf: Tensor) -> bool:
+    return name.endswith(".weight") and leaf.ndim == 1

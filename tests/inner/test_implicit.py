@@ -1,0 +1,144 @@
+"""Implicit gradients against the closed form of a quadratic, finite differences of a solved problem, and a peer."""
+
+import pytest
+import torch
+
+from quickstudy import SGD, over_tasks
+from quickstudy.core import tree
+from quickstudy.inner.implicit import conjugate_gradient, hessian_product, proximal
+
+
+def normal(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def positive(n=5, seed=0):
+    a = normal(n, n, seed=seed)
+    return a @ a.T / n + 0.1 * torch.eye(n, dtype=torch.float64)
+
+
+def test_conjugate_gradient_solves_in_as_many_iterations_as_there_are_unknowns():
+    a, b = positive(), normal(5, seed=1)
+    found = [conjugate_gradient(lambda v: a @ v, b, iterations) for iterations in (1, 3, 5, 40)]
+    torch.testing.assert_close(found[2].x, torch.linalg.solve(a, b))
+    torch.testing.assert_close(found[3].x, torch.linalg.solve(a, b))
+    for solution in found[:2]:
+        torch.testing.assert_close(solution.residual, (b - a @ solution.x).norm() / b.norm())
+    assert found[2].residual < 1e-8
+
+
+def test_conjugate_gradient_stays_where_there_is_nothing_to_solve():
+    zero = torch.zeros(3, dtype=torch.float64)
+    solution = conjugate_gradient(lambda v: v, zero, 4)
+    assert torch.equal(solution.x, zero)
+    assert torch.isfinite(solution.residual)
+
+
+def test_conjugate_gradient_takes_no_step_where_the_way_bends_down():
+    solution = conjugate_gradient(lambda v: -v, normal(3), 4)
+    assert not solution.x.any()
+    assert solution.residual == 1
+
+
+def quadratic(params, a, c):
+    return 0.5 * (params["t"] - c) @ a @ (params["t"] - c)
+
+
+def test_a_quadratic_has_a_closed_form():
+    """φ = (A + λI)⁻¹ (A c + λ θ): its derivatives in θ and in c are (A + λI)⁻¹ λ and (A + λI)⁻¹ A."""
+    a, theta, c, v = positive(), normal(5, seed=1), normal(5, seed=2), normal(5, seed=3)
+    theta.requires_grad_()
+    c.requires_grad_()
+    lam = 0.7
+    end = proximal(
+        quadratic, {"t": theta}, (a, c), strength=lam, rule=SGD(rate=0.2), steps=400, iterations=5, damping=0.0
+    )
+    whole = a + lam * torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(end["t"], torch.linalg.solve(whole, a @ c + lam * theta))
+    slopes = torch.autograd.grad(end["t"] @ v, (theta, c))
+    torch.testing.assert_close(slopes[0], lam * torch.linalg.solve(whole, v))
+    torch.testing.assert_close(slopes[1], a @ torch.linalg.solve(whole, v))
+
+
+def test_damping_is_added_to_the_system():
+    a, theta, v = positive(), normal(5, seed=1).requires_grad_(), normal(5, seed=3)
+    options = {"strength": 0.7, "rule": SGD(rate=0.2), "steps": 400, "iterations": 5, "damping": 0.5}
+    end = proximal(quadratic, {"t": theta}, (a, normal(5, seed=2)), **options)
+    (slope,) = torch.autograd.grad(end["t"] @ v, theta)
+    torch.testing.assert_close(slope, 0.7 * torch.linalg.solve(a + 1.2 * torch.eye(5, dtype=torch.float64), v))
+
+
+def net_loss(params, x, y):
+    return (torch.tanh(x @ params["w"] + params["b"]) - y).square().mean()
+
+
+def solved(start, x, y, steps=1500):
+    options = {"strength": 0.5, "rule": SGD(rate=0.3), "steps": steps, "iterations": 12, "damping": 0.0}
+    return proximal(net_loss, start, (x, y), **options)
+
+
+def net_start():
+    return {"w": 0.3 * normal(3, 2), "b": 0.3 * normal(2, seed=1)}
+
+
+def test_it_is_the_derivative_of_the_minimum():
+    """Finite differences of the solved problem, in the start and in the data."""
+    at = tree.map_leaves(lambda leaf: leaf.requires_grad_(), (net_start(), normal(6, 3, seed=2), normal(6, 2, seed=3)))
+    flat, spec = tree.flatten(at)
+    toward = {"w": normal(3, 2, seed=4), "b": normal(2, seed=5)}
+
+    def outer(flat):
+        end = solved(*tree.unflatten(flat, spec), steps=300)
+        return sum((end[name] * toward[name]).sum() for name in end)
+
+    slopes = torch.autograd.grad(outer(flat), flat)
+    for i, slope in enumerate(slopes):
+        direction = normal(*slope.shape, seed=10 + i)
+        ends = []
+        for length in (1e-5, -1e-5):
+            moved = [leaf.detach() + length * direction if i == j else leaf.detach() for j, leaf in enumerate(flat)]
+            ends.append(outer(moved))
+        torch.testing.assert_close((ends[0] - ends[1]) / 2e-5, (slope * direction).sum(), rtol=1e-5, atol=1e-8)
+
+
+def test_a_hessian_product_is_a_row_of_the_hessian():
+    params, data = {"t": normal(5)}, (positive(), normal(5, seed=2))
+    torch.testing.assert_close(hessian_product(quadratic, params, data, {"t": data[1]})["t"], data[0] @ data[1])
+
+
+def test_it_maps_over_tasks():
+    x, y = normal(3, 6, 3, seed=2), normal(3, 6, 2, seed=3)
+
+    def run(how):
+        start = {name: leaf.requires_grad_() for name, leaf in net_start().items()}
+
+        def task(x, y):
+            return net_loss(solved(start, x, y, steps=5), x.flip(0), y)
+
+        losses = over_tasks(task, x, y, how=how)
+        return [losses, *torch.autograd.grad(losses.sum(), list(start.values()))]
+
+    for mapped, looped in zip(run("map"), run("loop"), strict=True):
+        torch.testing.assert_close(mapped, looped)
+
+
+def test_torchopt_agrees():
+    torchopt = pytest.importorskip("torchopt")
+    start = {name: leaf.requires_grad_() for name, leaf in net_start().items()}
+    x, y, v = normal(6, 3, seed=2), normal(6, 2, seed=3), normal(3, 2, seed=4)
+
+    def penalised(params, centre, x, y):
+        apart = sum((params[name] - centre[name]).square().sum() for name in params)
+        return net_loss(params, x, y) + 0.25 * apart
+
+    stationary = torch.func.grad(penalised)
+
+    @torchopt.diff.implicit.custom_root(stationary, argnums=1, solve=torchopt.linear_solve.solve_cg(rtol=1e-12))
+    def solve(params, centre, x, y):
+        return {name: leaf.detach().clone().requires_grad_() for name, leaf in solved(centre, x, y, steps=300).items()}
+
+    theirs = solve(start, start, x, y)
+    expected = torch.autograd.grad((theirs["w"] * v).sum(), list(start.values()))
+    got = torch.autograd.grad((solved(start, x, y, steps=300)["w"] * v).sum(), list(start.values()))
+    for a, b in zip(got, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-7)
