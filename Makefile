@@ -3,13 +3,16 @@
 #   make demo    set up, meta-train on characters of some scripts, learn unseen scripts from one example each
 #   make test    set up and run the tests
 #   make setup   only the virtual environment in .venv, with the versions of constraints.txt
+#   make bench   measure steps, memory and sampling beside other libraries, which it installs in build/bench (25 minutes)
 #   make check   lint, types, documentation and package, as continuous integration runs them
 
 PYTHON ?= python3
 PIP := .venv/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 DEMO ?=
 
-.PHONY: setup demo test check lint types docs package clean
+BENCH ?=
+
+.PHONY: setup demo test bench check lint types docs package clean
 
 setup: .venv/core.stamp
 
@@ -19,6 +22,16 @@ demo: .venv/core.stamp
 # One thread a worker: two OpenMP threads on a busy two-core machine can be 35 times slower than one.
 test: .venv/test.stamp
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n 2
+
+# BENCH=--quick runs everything once on tiny batches. Each script runs alone too: see benchmarks/README.md.
+bench: .venv/core.stamp
+	.venv/bin/python benchmarks/install.py
+	.venv/bin/python benchmarks/steps.py $(BENCH)
+	.venv/bin/python benchmarks/memory.py $(BENCH)
+	.venv/bin/python benchmarks/sampling.py $(BENCH)
+	.venv/bin/python benchmarks/growth.py $(BENCH)
+	.venv/bin/python benchmarks/workers.py $(BENCH)
+	.venv/bin/python benchmarks/page.py $(BENCH)
 
 check: lint types docs package
 

@@ -25,8 +25,11 @@ def build(
     how: str = "auto",
     gradient: str = "",
     chunk: int | None = None,
+    serving: bool = False,
 ) -> Any:
-    """A step; the options are those of `Training` and of the net."""
+    """A step; the options are those of `Training` and of the net. Serving is another job: see `serve`."""
+    if serving:
+        return serve(setting, arrays)
     method, episodes = make_method(setting, arrays, norm, gradient), make_episodes(setting, arrays)
     if compiled:
         from quickstudy.train.compiled import compiled_step
@@ -55,6 +58,18 @@ def build(
         slopes = [w.grad for w in weights]
         method.zero_grad(set_to_none=True)
         return total.item(), slopes
+
+    return step
+
+
+def serve(setting: Setting, arrays: dict[str, Any]) -> Any:
+    """One task: adapt to its support, predict its queries."""
+    method, episodes = make_method(setting, arrays, "support"), make_episodes(setting, arrays)
+    support, x = tree.unstack(episodes.support)[0], episodes.query.x[0]
+
+    def step() -> Any:
+        with torch.inference_mode():
+            return method.predict(method.adapt(support), x).mean
 
     return step
 

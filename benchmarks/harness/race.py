@@ -18,7 +18,7 @@ from harness.environments import Environments
 from harness.ratios import ratio, spread
 from harness.settings import Setting, draw, save
 
-__all__ = ["Contender", "Worker", "race"]
+__all__ = ["Contender", "Worker", "race", "timed"]
 
 BENCHMARKS = Path(__file__).resolve().parent.parent
 ONE_THREAD = {
@@ -45,6 +45,10 @@ class Contender:
     options: dict[str, Any] = dataclasses.field(default_factory=dict)
     same_maths: bool = True
     """Its loss and gradient are to agree with the reference's."""
+    work: int = 1
+    """Items that a step does: times are of one item."""
+    needs: str = ""
+    """The peer that must be installed, where it is not called as the module is."""
     double: bool = True
     """It can be asked for them in float64 too."""
 
@@ -118,17 +122,44 @@ def race(
             _compare(found, {c.name: c for c in contenders}, Path(folder))
             for name in [name for name, row in found.items() if "skipped" in row and name in workers]:
                 workers.pop(name).__exit__()
-            _take_turns(workers, found, rounds)
+            _take_turns(workers, found, rounds, dict.fromkeys(workers, 1))
         finally:
             for worker in workers.values():
                 worker.__exit__()
     return {"setting": dataclasses.asdict(setting), "rows": _ratios(found, contenders[0].name)}
 
 
+def timed(
+    setting: Setting, contenders: list[Contender], environments: Environments, arrays: Path, *, rounds: int
+) -> list[dict[str, Any]]:
+    """As `race`, for work without a loss: nothing is compared. `arrays` is what all are given."""
+    workers: dict[str, Worker] = {}
+    found: dict[str, Any] = {}
+    try:
+        for contender in contenders:
+            python, reason = environments.python_for(contender.needs or contender.module, contender.environment)
+            found[contender.name] = {"skipped": reason}
+            if python is None:
+                continue
+            worker = workers[contender.name] = Worker(python)
+            what = {"setting": dataclasses.asdict(setting), "arrays": str(arrays), "options": contender.options}
+            built = worker.ask("build", module=contender.module, **what)
+            if "seconds" in built:
+                built = worker.ask("turn", times=1)
+            found[contender.name] = {} if "cpu" in built else {"skipped": built.get("absent") or built["error"]}
+        for name in [name for name, row in found.items() if "skipped" in row and name in workers]:
+            workers.pop(name).__exit__()
+        _take_turns(workers, found, rounds, {c.name: c.work for c in contenders})
+    finally:
+        for worker in workers.values():
+            worker.__exit__()
+    return _ratios(found, contenders[0].name)
+
+
 def _enter(
     workers: dict[str, Worker], contender: Contender, setting: Setting, arrays: Path, environments: Environments
 ) -> dict[str, Any]:
-    python, reason = environments.python_for(contender.module, contender.environment)
+    python, reason = environments.python_for(contender.needs or contender.module, contender.environment)
     if python is None:
         return {"skipped": reason}
     worker = workers[contender.name] = Worker(python)
@@ -174,7 +205,7 @@ def _apart(folder: Path, file: str, reference: str) -> float:
     return float(np.linalg.norm(np.load(folder / file) - truth) / np.linalg.norm(truth))
 
 
-def _take_turns(workers: dict[str, Worker], found: dict[str, Any], rounds: int) -> None:
+def _take_turns(workers: dict[str, Worker], found: dict[str, Any], rounds: int, work: dict[str, int]) -> None:
     times = {}
     for name, worker in workers.items():  # the second step of each says how long one takes
         once = max(worker.ask("turn", times=1)["wall"], 1e-6)
@@ -185,8 +216,8 @@ def _take_turns(workers: dict[str, Worker], found: dict[str, Any], rounds: int) 
         first = number % len(names)
         for name in names[first:] + names[:first]:
             took = workers[name].ask("turn", times=times[name])
-            found[name]["cpu_s"].append(took["cpu"])
-            found[name]["wall_s"].append(took["wall"])
+            found[name]["cpu_s"].append(took["cpu"] / work[name])
+            found[name]["wall_s"].append(took["wall"] / work[name])
             found[name]["peak_mb"] = took["peak_mb"]
         print(f"  round {number + 1} of {rounds}", file=sys.stderr, flush=True)
 
