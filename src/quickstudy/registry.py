@@ -37,6 +37,8 @@ METHODS = {
     "mamlpp": "quickstudy.methods.gradient.mamlpp:MAMLPlusPlus",
     "tnet": "quickstudy.methods.gradient.tnet:TNet",
     "imaml": "quickstudy.methods.gradient.imaml:IMAML",
+    "warpgrad": "quickstudy.methods.gradient.warpgrad:WarpGrad",
+    "leo": "quickstudy.methods.gradient.leo:LEO",
     "protonet": "quickstudy.methods.metric.protonet:ProtoNet",
     "matching": "quickstudy.methods.metric.matching:MatchingNet",
     "relation": "quickstudy.methods.metric.relation:RelationNet",
@@ -67,6 +69,7 @@ RULES = {
     "learned-rates": "quickstudy.inner.rules:LearnedRates",
     "meta-curvature": "quickstudy.inner.curvature:MetaCurvature",
     "alfa": "quickstudy.inner.alfa:ALFA",
+    "parted": "quickstudy.inner.parted:Parted",
     "meta-lstm": "quickstudy.inner.lstm:MetaLSTM",
     "coordinate-lstm": "quickstudy.inner.lstm:CoordinateLSTM",
 }
@@ -113,6 +116,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"rule": {"name": "alfa", "rate": 0.4}},
         "summary": "MAML whose step sizes and decays a small net generates (Baik et al. 2020).",
     },
+    "mix-maml": {
+        "name": "maml",
+        "settings": {"rule": {"name": "parted"}},
+        "summary": "MAML with other rules for body and head: an interpretation of Mix-MAML (Jia et al. 2023).",
+    },
     "mtnet": {
         "name": "tnet",
         "settings": {"masked": True},
@@ -141,6 +149,14 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
     "coordinate-lstm": {"rule": {"name": "coordinate-lstm", "scale": 0.01}},
     "reptile": {"rule": {"name": "sgd", "rate": 0.02}},
     "mamlpp": {"rate": 0.01},
+    "warpgrad": {"rate": 0.01},
+    "mix-maml": {
+        "rule": {
+            "name": "parted",
+            "body": {"name": "learned-rates", "rate": 0.01, "per": "tensor"},
+            "head": {"name": "sgd", "rate": 0.01},
+        }
+    },
     "tnet": {"rate": 0.01},
     "imaml": {"rule": {"name": "sgd", "rate": 0.01}},
     "cavia": {"context": 5, "at": "first", "steps": 1},

@@ -23,6 +23,11 @@ Params = dict[str, Tensor]
 class Rule(ABC):
     """One way to step. All three functions are pure and differentiable in every tensor they are given."""
 
+    @property
+    def estimated(self) -> str:
+        """Why the derivative of a step is an estimate; empty where it is exact."""
+        return ""
+
     def learned(self, params: Params) -> Params:
         """What the rule meta-learns, at its starting values; empty for most rules."""
         return {}

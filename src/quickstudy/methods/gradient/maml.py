@@ -66,6 +66,7 @@ class MAML(QueryScored):
         self.gradient = gradient
         self.adapts = adapts
         self.likelihood = likelihood
+        self.estimated = rule.estimated
         self.rates = kept(rule.learned(self._start()))
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
