@@ -15,9 +15,9 @@ from PIL import Image
 from quickstudy.cli import demo, main, recipe
 from quickstudy.core.settings import load
 from quickstudy.evaluate.record import Comparison, Record
-from quickstudy.train.loop import TrainState
 from quickstudy.train.run import Run, RunSettings, build_method
 from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState
 
 
 @pytest.fixture(autouse=True)

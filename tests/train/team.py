@@ -23,8 +23,9 @@ from quickstudy.nets import MLP
 from quickstudy.tasks.sines import Sines, SineSource
 from quickstudy.tasks.source import Indices, Split
 from quickstudy.train import checkpoint
-from quickstudy.train.loop import TrainState, fit
+from quickstudy.train.loop import fit
 from quickstudy.train.run import RunSettings, build_method, training_source
+from quickstudy.train.state import TrainState
 from train.runs import Dots, sine_run
 
 BATCH = 5

@@ -17,8 +17,9 @@ from quickstudy.core.shapes import Tensor
 from quickstudy.nets import MLP, Conv4
 from quickstudy.train import compiled, remembered
 from quickstudy.train.compiled import Choice, WholeStep, compiled_step
-from quickstudy.train.loop import TrainState, fit
+from quickstudy.train.loop import fit
 from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState
 from train.runs import SOURCE, sine_method, weights
 
 

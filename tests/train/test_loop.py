@@ -20,8 +20,9 @@ from quickstudy.tasks.fewshot import FewShotSource
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.sines import Sines
 from quickstudy.train import loop
-from quickstudy.train.loop import TrainState, fit, load_weights, weights_of
+from quickstudy.train.loop import fit
 from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState, load_weights, weights_of
 from train.runs import SOURCE, sine_method, weights
 
 

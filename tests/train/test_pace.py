@@ -10,8 +10,9 @@ import torch
 
 from quickstudy.core.lift import plan
 from quickstudy.train import pace
-from quickstudy.train.loop import TrainState, fit
+from quickstudy.train.loop import fit
 from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState
 from train.runs import SOURCE, sine_method, weights
 
 TASKS = 8

@@ -8,8 +8,9 @@ from quickstudy.core.settings import settings
 from quickstudy.tasks.fewshot import FewShotTasks
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.splits import Splits
-from quickstudy.train.loop import TrainState, fit
+from quickstudy.train.loop import fit
 from quickstudy.train.run import RunSettings, build_method, training_source
+from quickstudy.train.state import TrainState
 from train.runs import weights
 
 

@@ -11,8 +11,9 @@ import torch
 import yaml
 
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError
-from quickstudy.train.loop import TrainState, fit
+from quickstudy.train.loop import fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
+from quickstudy.train.state import TrainState
 from train.runs import sine_run, weights
 
 

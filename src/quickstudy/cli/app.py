@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import quickstudy
-from quickstudy.cli import adapt, check, compare, demo, evaluate, listing, report, screen, threads, train
+from quickstudy.cli import adapt, check, compare, demo, evaluate, listing, profile, report, screen, threads, train
 from quickstudy.errors import QuickstudyError, SettingsError
 
 __all__ = ["main", "make_app"]
@@ -102,6 +102,7 @@ def make_app(argv: Sequence[str]) -> App:
     commands: dict[str, tuple[Callable[..., int], str]] = {
         "demo": (demo.demo, demo.EXAMPLES),
         "train": (train.command(argv[1:] if argv[:1] == ["train"] else ()), train.EXAMPLES),
+        "profile": (profile.command(argv[1:] if argv[:1] == ["profile"] else ()), profile.EXAMPLES),
         "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
         "compare": (compare.compare, compare.EXAMPLES),
         "adapt": (adapt.adapt, adapt.EXAMPLES),

@@ -26,8 +26,9 @@ from quickstudy.evaluate import (
 from quickstudy.evaluate.record import Curves, Learned, Machine, Record, Result, RunInfo, Validated
 from quickstudy.nets import normalisation
 from quickstudy.train.floors import CONVENTIONAL, make_floors
-from quickstudy.train.loop import Step, device_of
+from quickstudy.train.loop import Step
 from quickstudy.train.run import Run
+from quickstudy.train.state import device_of
 
 __all__ = ["Options", "assess", "run_info"]
 

@@ -48,7 +48,7 @@ SHAPE = ("ways", "shots", "queries", "same_shape")
 OWN = "session.yaml"
 """What is kept beside a run so that it resumes as it was started: its threads, and what is looked after."""
 
-VALUELESS = ("--resume", "--quiet", "--help", "-h", "--version", "--json")
+VALUELESS = ("--resume", "--quiet", "--compiled", "--help", "-h", "--version", "--json")
 
 
 @settings

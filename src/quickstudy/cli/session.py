@@ -26,8 +26,9 @@ from quickstudy.core.settings import load, owner_of
 from quickstudy.core.workers import Workers, torchrun
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError, WorkersError
 from quickstudy.evaluate import Protocol, evaluate, findings
-from quickstudy.train.loop import Step, TrainState, fit
+from quickstudy.train.loop import Step, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
+from quickstudy.train.state import TrainState
 
 __all__ = ["Session", "free_folder", "resume", "start", "with_net"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import yaml
 from cyclopts import Group, Parameter
@@ -15,7 +15,7 @@ from quickstudy.cli import recipe
 from quickstudy.cli.flags import Flag, chosen_name, nest, overlay, parameter
 from quickstudy.errors import SettingsError
 
-__all__ = ["EXAMPLES", "command", "recorded_threads"]
+__all__ = ["EXAMPLES", "Command", "command", "fixed", "recorded_threads"]
 
 EXAMPLES = """\
 `quickstudy train METHOD --help` also lists the settings of METHOD, of its tasks
@@ -53,7 +53,7 @@ _WATCH = Group("Validation and saving", sort_key=3)
 _FIRST_SECTION = 4
 
 
-def _fixed(name: str, annotation: Any, metavar: str, help: str) -> inspect.Parameter:
+def fixed(name: str, annotation: Any, metavar: str, help: str) -> inspect.Parameter:
     """An argument that every run has."""
     switch, first = annotation is bool, name == "method"
     said = Parameter(help=help, negative="", show_default=False, metavar=None if switch else metavar)
@@ -63,55 +63,80 @@ def _fixed(name: str, annotation: Any, metavar: str, help: str) -> inspect.Param
     return inspect.Parameter(name, kind, default=default, annotation=Annotated[annotation, said])
 
 
-_ALWAYS = [
-    _fixed("method", str | None, "METHOD", "A name, or package.module:Class. [default: protonet]"),
-    _fixed("tasks", str | None, "NAME", "The tasks: a name, or package.module:Class. [default: glyphs]"),
-    _fixed("net", str | None, "NAME", "The net of the method. [default: conv4 for images, mlp for vectors]"),
-    _fixed("config", Path | None, "FILE", "A recipe: a YAML file with the same names. Flags win over it."),
-    _fixed("out", Path | None, "FOLDER", "The run's folder. [default: runs/METHOD-TASKS-N]"),
-    _fixed("resume", bool, "", "Go on with the run in --out."),
-    _fixed("quiet", bool, "", "Show no progress."),
-    _fixed("threads", int | None, "INT", "Threads for torch. [default: as many as there are idle processors]"),
+_CHOICES = [
+    fixed("method", str | None, "METHOD", "A name, or package.module:Class. [default: protonet]"),
+    fixed("tasks", str | None, "NAME", "The tasks: a name, or package.module:Class. [default: glyphs]"),
+    fixed("net", str | None, "NAME", "The net of the method. [default: conv4 for images, mlp for vectors]"),
+    fixed("config", Path | None, "FILE", "A recipe: a YAML file with the same names. Flags win over it."),
+    fixed("threads", int | None, "INT", "Threads for torch. [default: as many as there are idle processors]"),
+]
+_OF_A_RUN = [
+    fixed("out", Path | None, "FOLDER", "The run's folder. [default: runs/METHOD-TASKS-N]"),
+    fixed("resume", bool, "", "Go on with the run in --out."),
+    fixed("quiet", bool, "", "Show no progress."),
 ]
 
 
-def command(argv: Sequence[str]) -> Callable[..., int]:
-    """The function behind `train`, with the flags that `argv` calls for in its signature.
+def _train(given: Mapping[str, Any], values: Mapping[str, Any]) -> int:
+    from quickstudy.cli import session
+
+    carry_out = session.resume if values.get("resume") else session.start
+    return carry_out(given, values.get("out"), quiet=values.get("quiet", False))
+
+
+class Command(NamedTuple):
+    """A command that takes the settings of a run."""
+
+    doc: str
+    """Its help."""
+    fixed: list[inspect.Parameter]
+    """Its arguments besides those settings."""
+    carry_out: Callable[[Mapping[str, Any], Mapping[str, Any]], int]
+    """What it does with the settings, nested, and its own arguments."""
+
+
+TRAIN = Command(_DOC, _OF_A_RUN, _train)
+
+
+def command(argv: Sequence[str], of: Command = TRAIN) -> Callable[..., int]:
+    """The function behind `train`, or a command like it, with the flags that `argv` calls for in its signature.
 
     Where `argv` chooses nothing and asks for help, only the flags that every run has are there: they need no torch.
     """
     if not argv:
-        return _function([], {}, {}, {})
+        return _function(of, [], {}, {}, {})
     tree, config = recipe.scan(argv)
     held = recipe.read_yaml(config) if config else {}
     given = overlay(held, tree)
     teach = not given and ("--help" in argv or "-h" in argv)
-    return _function(recipe.plain_flags(), {} if teach else recipe.section_flags(given), given, held)
+    return _function(of, recipe.plain_flags(), {} if teach else recipe.section_flags(given), given, held)
 
 
 def _function(
-    plain: list[Flag], sections: Mapping[str, list[Flag]], given: Mapping[str, Any], held: Mapping[str, Any]
+    of: Command,
+    plain: list[Flag],
+    sections: Mapping[str, list[Flag]],
+    given: Mapping[str, Any],
+    held: Mapping[str, Any],
 ) -> Callable[..., int]:
     flags = [*plain, *(flag for group in sections.values() for flag in group)]
 
-    def train(method: str | None = None, /, **values: Any) -> int:
-        from quickstudy.cli import session
-
+    def run(method: str | None = None, /, **values: Any) -> int:
         names = {"method": method, "tasks": values.get("tasks"), "net": values.get("net")}
         typed = overlay({kind: {"name": name} for kind, name in names.items() if name}, nest(flags, values))
         _refuse_misplaced(method, given)
-        carry_out = session.resume if values.get("resume") else session.start
-        return carry_out(overlay(held, typed), values.get("out"), quiet=values.get("quiet", False))
+        return of.carry_out(overlay(held, typed), values)
 
     watched = list(recipe.Watch.__dataclass_fields__)
     dynamic = [parameter(flag, _WATCH if flag.path[0] in watched else _OPTIONS) for flag in plain]
     for order, (section, group) in enumerate(sections.items()):
         panel = Group(_title(section, given), sort_key=_FIRST_SECTION + order)
         dynamic += [parameter(flag, panel) for flag in group]
-    train.__doc__ = _DOC
-    train.__signature__ = inspect.Signature([*_ALWAYS, *dynamic])  # type: ignore[attr-defined]
-    train.__annotations__ = {p.name: p.annotation for p in (*_ALWAYS, *dynamic)}
-    return train
+    arguments = [*_CHOICES, *of.fixed, *dynamic]
+    run.__doc__ = of.doc
+    run.__signature__ = inspect.Signature(arguments)  # type: ignore[attr-defined]
+    run.__annotations__ = {argument.name: argument.annotation for argument in arguments}
+    return run
 
 
 def _title(section: str, given: Mapping[str, Any]) -> str:
@@ -126,7 +151,7 @@ def _refuse_misplaced(method: str | None, given: Mapping[str, Any]) -> None:
     seen = chosen_name(given.get("method"))
     if method is not None and method != seen:
         raise SettingsError(
-            f"the method {method!r} stands where a flag's value may stand. Write it first: train {method} ..."
+            f"the method {method!r} stands where a flag's value may stand. Write it first: {method} ..."
         )
 
 

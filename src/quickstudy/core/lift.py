@@ -13,9 +13,11 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["How", "over_tasks", "plan"]
+__all__ = ["How", "Plan", "over_tasks", "plan"]
 
 How = Literal["map", "loop"]
+Plan = tuple[How, int]
+"""How tasks are taken, and how many at a time."""
 
 NUMBERS = {"cpu": 2**17}
 """How many input numbers are mapped together. With Conv-4 on one CPU core (two five-way tasks of 28x28 images are 2**17
@@ -56,7 +58,7 @@ def plan(
     *noise: Tensor,
     how: How | Literal["auto"] = "auto",
     chunk: int | None = None,
-) -> tuple[How, int]:
+) -> Plan:
     """How to take a method over these tasks, and how many at a time: for `over_tasks`, with nothing left open.
 
     Auto maps what can be mapped, except a single task. Chunks left open suit the device; where learners have

@@ -12,7 +12,7 @@ import time
 import warnings
 from collections.abc import Callable
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.func import functional_call
@@ -25,9 +25,7 @@ from quickstudy.core.lift import How, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.train import remembered
 from quickstudy.train.pace import Batch, gradient, seconds_of
-
-if TYPE_CHECKING:
-    from quickstudy.train.loop import TrainState
+from quickstudy.train.state import TrainState
 
 __all__ = ["Choice", "WholeStep", "compiled_step"]
 

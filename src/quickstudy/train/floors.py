@@ -12,9 +12,10 @@ from quickstudy.core import chance
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import load, owner_of
 from quickstudy.core.workers import Workers
-from quickstudy.train.loop import Step, fit, load_weights, weights_of
+from quickstudy.train.loop import Step, fit
 from quickstudy.train.run import Run, RunSettings, build_method, training_source
 from quickstudy.train.settings import Training
+from quickstudy.train.state import load_weights, weights_of
 
 __all__ = ["CONVENTIONAL", "conventional_run", "make_floors"]
 

@@ -9,23 +9,18 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from statistics import median
-from typing import TYPE_CHECKING
 
 import torch
 
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode
-from quickstudy.core.lift import How, over_tasks, plan
+from quickstudy.core.lift import How, Plan, over_tasks, plan
 from quickstudy.core.shapes import Tensor
 from quickstudy.train import remembered
+from quickstudy.train.state import TrainState
 
-if TYPE_CHECKING:
-    from quickstudy.train.loop import TrainState
+__all__ = ["Batch", "candidates", "chosen_plan", "gradient", "seconds_of", "split"]
 
-__all__ = ["Plan", "candidates", "chosen_plan", "gradient", "seconds_of", "split"]
-
-Plan = tuple[How, int]
-"""How tasks are taken, and how many at a time."""
 Batch = tuple[Episode, *tuple[Tensor, ...]]
 
 WORTH = 500

@@ -29,8 +29,8 @@ from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
 from quickstudy.tasks.source import Tasks, TaskSource
 from quickstudy.train import checkpoint
-from quickstudy.train.loop import TrainState, load_weights, weights_of
 from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState, load_weights, weights_of
 
 __all__ = ["FORMAT", "Run", "RunSettings", "build_method", "training_source"]
 
