@@ -39,7 +39,8 @@ class Interval(NamedTuple):
 
 
 def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
-    """The mean of independent values and Student's interval for it; of no width where they are all equal.
+    """The mean of independent values and Student's interval for it; of no width where they are all equal, and of no end
+    where one is not finite.
 
     >>> round(t_interval([0.5, 0.7, 0.9]).mean, 6)
     0.7
@@ -49,6 +50,8 @@ def t_interval(values: ArrayLike, level: float = LEVEL) -> Interval:
     """
     v = _vector(values)
     mean = float(v.mean())
+    if not math.isfinite(mean):  # a learner diverged: nothing is known of the mean
+        return Interval(mean, -math.inf, math.inf)
     half = t_quantile((1 + level) / 2, len(v) - 1) * float(v.std(ddof=1)) / math.sqrt(len(v))
     return Interval(mean, mean - half, mean + half)
 
