@@ -25,6 +25,10 @@ def noise_for(method: LEO) -> torch.Tensor:
     return torch.randn(method.noise_size, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 
 
+def deviation(said: torch.Tensor) -> torch.Tensor:
+    return (2 / 11) ** 0.5 * (2 * torch.tanh(said / 2)).exp()
+
+
 def code_by_hand(method: LEO, episode: Episode) -> tuple[torch.Tensor, torch.Tensor]:
     codes = method.encode(method.net(episode.support.x))
     labels = episode.support.y.int().argmax(-1)
@@ -34,7 +38,7 @@ def code_by_hand(method: LEO, episode: Episode) -> tuple[torch.Tensor, torch.Ten
         pairs = torch.stack([method.relate(torch.cat([a, b])) for a in own for b in codes])
         mean, log_std = method.describe(pairs.mean(0)).chunk(2)
         means.append(mean)
-        stds.append(log_std.exp())
+        stds.append(deviation(log_std))
     return torch.stack(means), torch.stack(stds)
 
 
@@ -56,7 +60,7 @@ def test_steps_go_through_the_decoder_and_then_on_the_head():
 
     def decoded(code: torch.Tensor) -> torch.Tensor:
         mean, log_std = method.decode(code).chunk(2, -1)
-        return mean + (2 / 11) ** 0.5 * log_std.exp() * noise[20:].view(4, 7)
+        return mean + deviation(log_std) * noise[20:].view(4, 7)
 
     def loss(head: torch.Tensor) -> torch.Tensor:
         return F.cross_entropy(features @ head[:, :6].T + head[:, 6], labels)

@@ -172,15 +172,21 @@ class LEO(MetaLearner):
         pairs = torch.cat([codes[:, None].expand(n, n, -1), codes[None].expand(n, n, -1)], -1)
         of_each = (self.relate(pairs) * counted[None, :, None]).sum(1) / counted.sum().clamp(min=1)
         of_class = member.T @ of_each / member.sum(0).clamp(min=1)[:, None]
-        mean, log_std = self.describe(of_class).chunk(2, dim=-1)
-        return Code(mean, log_std.exp())
+        mean, said = self.describe(of_class).chunk(2, dim=-1)
+        return Code(mean, self._deviation(said))
 
     def _decoded(self, code: Tensor, weight: Tensor, noise: Tensor) -> Params:
         """The head that a code stands for: rows of weights, each with its bias."""
-        mean, log_std = F.linear(code, weight).chunk(2, dim=-1)
-        spread = math.sqrt(2 / (self.latent + self.width))  # of the paper's code: deviations start at this
-        rows = (mean + spread * log_std.exp() * noise).view(-1, self.width + 1)
+        mean, said = F.linear(code, weight).chunk(2, dim=-1)
+        rows = (mean + self._deviation(said) * noise).view(-1, self.width + 1)
         return {"head.weight": rows[:, :-1], "head.bias": rows[:, -1]}
+
+    def _deviation(self, said: Tensor) -> Tensor:
+        """A standard deviation of what a net says: √(2 / (latent + width)), as in the authors' code, where it says 0.
+
+        It stays within a factor of e² of that: steps on a code that may ask for any deviation can run away.
+        """
+        return math.sqrt(2 / (self.latent + self.width)) * torch.exp(2 * torch.tanh(said / 2))
 
     def _head_loss(self, head: Params, features: Tensor, support: Examples) -> Float[Tensor, ""]:
         said = likelihood(self.likelihood, F.linear(features, head["head.weight"], head["head.bias"]))
