@@ -82,7 +82,7 @@ def work(to: Path, steps: int) -> None:
     """One worker: train, and (the first) leave the seconds of a step and the losses."""
     import torch
 
-    from quickstudy import MAML, fit
+    from quickstudy import MAML, SGD, fit
     from quickstudy.core.workers import join, leave
     from quickstudy.nets import Conv4
     from quickstudy.tasks.glyphs import Glyphs
@@ -93,9 +93,12 @@ def work(to: Path, steps: int) -> None:
     workers = join()
     try:
         source = Glyphs(ways=5, shots=1, queries=15).source("train")
-        method = MAML(Conv4(source.item), 5, steps=5)
+        method = MAML(Conv4(source.item), 5, steps=5, rule=SGD(rate=0.01))
+        # small inner steps and plain outer ones: Adam, which divides by a gradient's size, and large steps would
+        # magnify the rounding of sums taken in another order
+        training = Training(steps=steps + LEFT_OUT, batch=16, device="cpu", optimizer="sgd", momentum=0.0, rate=0.01)
         losses, start = [], 0.0
-        for step in fit(method, source, Training(steps=steps + LEFT_OUT, batch=16, device="cpu"), workers=workers):
+        for step in fit(method, source, training, workers=workers):
             losses.append(step.loss)
             if step.number == LEFT_OUT:
                 start = time.perf_counter()

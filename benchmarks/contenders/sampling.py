@@ -24,6 +24,7 @@ def _taskset(setting: Setting, data: Any, labels: Any) -> Any:
     from contenders.learn2learn import reach
 
     reach()
+    import learn2learn.utils  # which its data sets call by that name
     from learn2learn.data.meta_dataset import MetaDataset
     from learn2learn.data.task_dataset import TaskDataset
     from learn2learn.data.transforms import ConsecutiveLabels, FusedNWaysKShots, LoadData, RemapLabels
