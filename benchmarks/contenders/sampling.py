@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def _taskset(setting: Setting, data: Any, labels: Any) -> Any:
     from contenders.learn2learn import reach
 
     reach()
-    import learn2learn.utils  # which its data sets call by that name
+    import_module("learn2learn.utils")  # its data sets call it by that name
     from learn2learn.data.meta_dataset import MetaDataset
     from learn2learn.data.task_dataset import TaskDataset
     from learn2learn.data.transforms import ConsecutiveLabels, FusedNWaysKShots, LoadData, RemapLabels
