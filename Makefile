@@ -3,7 +3,7 @@
 #   make demo    set up, meta-train on characters of some scripts, learn unseen scripts from one example each
 #   make test    set up and run the tests
 #   make setup   only the virtual environment in .venv, with the versions of constraints.txt
-#   make bench   measure steps, memory and sampling beside other libraries, which it installs in build/bench (25 minutes)
+#   make bench   measure steps, memory and sampling beside other libraries (installed in build/bench)
 #   make check   lint, types, documentation and package, as continuous integration runs them
 
 PYTHON ?= python3
