@@ -72,7 +72,12 @@ class LEO(MetaLearner):
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
     """
 
-    tags = Tags(any_ways=False, relabels=False, regression=True)
+    tags = Tags(
+        any_ways=False,
+        relabels=False,
+        regression=True,
+        exceptions={"learns (regression)": "200 steps at the check's rate only teach it the average wave"},
+    )
     estimated = "the adapted code counts as a constant in the distance that codes move"
 
     def __init__(
