@@ -99,3 +99,24 @@ def test_make_gives_only_the_structure_asked_for():
     net = make(registry.get("net", "flatten"), load("net", "flatten"), item=(3, 2), outputs=9)
     assert net.features == 6
     assert make(ProtoNet, load("method", "protonet"), net=net, outputs=5, item=(3, 2)).net is net
+
+
+@pytest.mark.parametrize("name", registry.VARIANTS)
+def test_variants_are_settings_of_methods(name):
+    variant = registry.VARIANTS[name]
+    assert name not in registry.METHODS
+    assert load("method", name) == load("method", {"name": variant["name"], **variant["settings"]})
+    assert registry.get("method", name) is registry.get("method", variant["name"])
+    assert 15 < len(registry.summary("method", name)) <= 120
+
+
+@pytest.mark.parametrize("name", registry.FOR_VALUES)
+def test_settings_for_values_are_those_of_methods_that_take_values(name):
+    assert registry.get("method", name).tags.regression
+    given = registry.expand("method", {"name": name, **registry.suited_to_values(name)})
+    assert dump(load("method", given)) | {"likelihood": ""} != dump(load("method", name)) | {"likelihood": ""}
+
+
+def test_a_variant_of_a_method_is_suited_as_the_method_is():
+    assert registry.suited_to_values("fomaml") == registry.suited_to_values("maml") != {}
+    assert registry.suited_to_values("protonet") == {}
