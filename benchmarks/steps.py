@@ -78,12 +78,10 @@ def main() -> int:
 def said(row: dict) -> str:  # type: ignore[type-arg]
     if "skipped" in row:
         return f"skipped: {row['skipped']}"
-    cpu = row["cpu_ratio"]
-    return (
-        f"{row['cpu_ms']['median']:.1f} ms CPU, {cpu['median']:.2f} ({cpu['low']:.2f} to {cpu['high']:.2f}) times the "
-        f"first row's; gradient {row['gradient_apart']:.1e} apart in float32, "
-        f"{row.get('gradient_apart_float64', float('nan')):.1e} in float64"
-    )
+    cpu, double = row["cpu_ratio"], row.get("gradient_apart_float64")
+    apart = f"{row['gradient_apart']:.1e}" + ("" if double is None else f" ({double:.1e} in float64)")
+    ratio = f"{cpu['median']:.2f} ({cpu['low']:.2f} to {cpu['high']:.2f})"
+    return f"{row['cpu_ms']['median']:.1f} ms CPU, {ratio} times the first row's; gradient {apart} apart"
 
 
 if __name__ == "__main__":
