@@ -44,6 +44,7 @@ METHODS = {
     "relation": "quickstudy.methods.metric.relation:RelationNet",
     "siamese": "quickstudy.methods.metric.siamese:Siamese",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
+    "metaoptnet": "quickstudy.methods.metric.metaoptnet:MetaOptNet",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 

@@ -1,0 +1,66 @@
+"""A support vector machine as the head of a learned embedding."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from quickstudy.core.apply import Statistics, apply
+from quickstudy.core.episode import Examples
+from quickstudy.core.learner import QueryScored
+from quickstudy.core.predictions import Categorical
+from quickstudy.core.settings import Rate
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.methods.metric.svm import multiclass_svm
+
+__all__ = ["Machine", "MetaOptNet"]
+
+
+class Machine(NamedTuple):
+    """What a support vector machine learns of a task."""
+
+    weight: Float[Tensor, "d k"]
+    present: Bool[Tensor, " k"]
+    statistics: Statistics
+
+
+class MetaOptNet(QueryScored):
+    """Fit a multi-class support vector machine to the support's embeddings (Lee et al. 2019, "MetaOptNet-SVM").
+
+    Meta-learned: the embedding net and the scale of the logits.
+    Adapts by: solving the machine's convex problem to its end; the meta-gradient is that of the solution.
+    Scored by: cross-entropy of the scaled products of query and class weights (equation 12).
+
+    The paper's ridge regression head is R2-D2's.
+
+    Args:
+        net: The embedding.
+        bound: C of the machine, what one misplaced example may weigh at most.
+        scale: Where the factor of the logits starts.
+    """
+
+    def __init__(self, net: nn.Module, *, bound: Rate = 0.1, scale: Rate = 1.0) -> None:
+        super().__init__()
+        self.net = net
+        self.bound = bound
+        self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Machine:
+        z, statistics = apply(self.net, None, support.x, mask=support.mask)
+        z = z.to(torch.promote_types(z.dtype, torch.float32)) * support.mask[:, None]
+        member = (support.y != 0) & support.mask[:, None]
+        present = member.any(0)
+        counted = support.mask[:, None] & present
+        with torch.autocast(z.device.type, enabled=False):  # a solution in bfloat16 would be none
+            alpha = multiclass_svm(z @ z.T, member.to(z.dtype), counted, self.bound)
+            return Machine(z.T @ alpha, present, statistics)
+
+    def predict(self, learner: Machine, x: Shaped[Tensor, "n *item"]) -> Categorical:
+        z, _ = apply(self.net, None, x, statistics=learner.statistics)
+        with torch.autocast(z.device.type, enabled=False):
+            said = self.log_scale.exp() * (z.to(learner.weight.dtype) @ learner.weight)
+        # A class without support has no weights and is never predicted.
+        return Categorical(torch.where(learner.present, said, -torch.inf))
