@@ -45,6 +45,8 @@ METHODS = {
     "siamese": "quickstudy.methods.metric.siamese:Siamese",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "metaoptnet": "quickstudy.methods.metric.metaoptnet:MetaOptNet",
+    "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
+    "rfs": "quickstudy.methods.flat.rfs:RFS",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 
