@@ -47,6 +47,7 @@ METHODS = {
     "metaoptnet": "quickstudy.methods.metric.metaoptnet:MetaOptNet",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
+    "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
 }
 

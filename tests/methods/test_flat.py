@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from helpers import random_episodes
 from quickstudy import Episode, ProtoNet
 from quickstudy.core import tree
+from quickstudy.methods.flat.baselinepp import BaselinePlusPlus
 from quickstudy.methods.flat.rfs import RFS
 from quickstudy.methods.flat.simpleshot import SimpleShot
 from quickstudy.nets import MLP, Flatten
@@ -82,7 +83,24 @@ def test_rfs_is_logistic_regression():
     torch.testing.assert_close(method.adapt(support).weight, weight.detach(), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cls", [RFS, SimpleShot])
+def test_baselinepp_fine_tunes_directions():
+    """torch's Adam on a cosine classifier that starts at the class means; the pool is told apart by cosines too."""
+    method, episode = made(BaselinePlusPlus, scale=4.0, steps=12), one(shots=3)
+    z, labels = F.normalize(method.net(episode.support.x).detach(), dim=-1), episode.support.y.int().argmax(-1)
+    weight = torch.stack([z[labels == k].mean(0) for k in range(4)]).requires_grad_()
+    optimizer = torch.optim.Adam([weight], lr=0.01)
+    for _ in range(12):
+        optimizer.zero_grad()
+        F.cross_entropy(4.0 * F.cosine_similarity(z[:, None], weight, dim=-1), labels).backward()
+        optimizer.step()
+    torch.testing.assert_close(method.adapt(episode.support).weight.detach(), weight.detach(), rtol=1e-5, atol=1e-6)
+    batch = flat()
+    x, labels = batch.query.x[:7], batch.query.y[:7].int().argmax(-1)
+    logits = 4.0 * F.cosine_similarity(method.net(x)[:, None], method.head.weight, dim=-1)
+    torch.testing.assert_close(method.meta_loss(batch), F.cross_entropy(logits, labels))
+
+
+@pytest.mark.parametrize("cls", [RFS, SimpleShot, BaselinePlusPlus])
 def test_a_class_without_support_is_never_predicted(cls):
     method, episode = made(cls), one()
     absent = episode.support._replace(mask=~episode.support.y[:, 2])

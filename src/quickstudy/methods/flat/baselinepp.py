@@ -1,0 +1,86 @@
+"""A cosine classifier, trained conventionally and fine-tuned on the support."""
+
+from __future__ import annotations
+
+from typing import Annotated, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from quickstudy.core.apply import Statistics
+from quickstudy.core.episode import Examples, masked_mean
+from quickstudy.core.predictions import Categorical
+from quickstudy.core.settings import Choice, Count, Rate
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.inner import Adam, Rule, unroll
+from quickstudy.inner.rules import Params
+from quickstudy.methods.flat.pretrained import Pretrained
+
+__all__ = ["BaselinePlusPlus", "Directions"]
+
+
+class Directions(NamedTuple):
+    """What a cosine classifier learns of a task."""
+
+    weight: Float[Tensor, "k d"]
+    present: Bool[Tensor, " k"]
+    statistics: Statistics
+
+
+class BaselinePlusPlus(Pretrained):
+    """Fine-tune a classifier by cosines on the features of a net trained with one (Chen et al. 2019, "Baseline++").
+
+    Learned beforehand: the net, by classification over all training classes by scaled cosines.
+    Adapts by: gradient steps on one direction a class, the net being frozen.
+    Scored by: nothing of a task; training never sees an episode.
+
+    Directions start at the means of their class's support features, where the paper draws them at random.
+
+    Args:
+        net: The features.
+        pool_outputs: Classes of the flat training pool.
+        scale: Multiplies the cosines.
+        steps: Gradient steps on the support.
+        rule: How a slope becomes a step.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        pool_outputs: int,
+        *,
+        scale: Rate = 10.0,
+        steps: Count = 100,
+        rule: Annotated[Rule, Choice("rule")] = Adam(rate=0.01),
+    ) -> None:
+        super().__init__(net, pool_outputs)
+        self.head.register_parameter("bias", None)  # directions alone
+        self.scale, self.steps, self.rule = scale, steps, rule
+
+    def classify(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
+        return self._cosines(F.normalize(features, dim=-1), self.head.weight)
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Directions:
+        z, statistics = self.unit(support.x, mask=support.mask)
+        member = (support.y != 0) & support.mask[:, None]
+        present, weight = member.any(0), member.to(z.dtype).T
+        start = {"weight": weight @ z / weight.sum(-1, keepdim=True).clamp(min=1)}
+
+        def loss(params: Params, z: Tensor, support: Examples, present: Tensor) -> Tensor:
+            return masked_mean(self._said(z, params["weight"], present).nll(support.y), support.mask)
+
+        data = (z, support, present)
+        path = unroll(loss, start, data, rule=self.rule, steps=self.steps, gradient="first-order")
+        return Directions(path[-1]["weight"], present, statistics)
+
+    def predict(self, learner: Directions, x: Shaped[Tensor, "n *item"]) -> Categorical:
+        z, _ = self.unit(x, statistics=learner.statistics)
+        return self._said(z, learner.weight, learner.present)
+
+    def _said(self, z: Float[Tensor, "n d"], weight: Float[Tensor, "k d"], present: Bool[Tensor, " k"]) -> Categorical:
+        # A class without support has no direction and is never predicted.
+        return Categorical(torch.where(present, self._cosines(z, weight), -torch.inf))
+
+    def _cosines(self, z: Float[Tensor, "n d"], weight: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+        return self.scale * (z @ F.normalize(weight, dim=-1).T)
