@@ -27,8 +27,8 @@ class SimpleShot(Pretrained):
     Adapts by: averaging the transformed features of each class's support.
     Scored by: nothing of a task; training never sees an episode.
 
-    The mean is a parameter that is pulled to the features of each batch, half their squared distance being added to the
-    loss. The net is not pulled to it.
+    The mean is a parameter that is pulled to the features of each batch, half their mean squared error being added to
+    the loss. The net is not pulled to it.
 
     Args:
         net: The features.
@@ -56,7 +56,7 @@ class SimpleShot(Pretrained):
         batch = episode.query
         features, _ = apply(self.net, None, batch.x, mask=batch.mask)
         loss = masked_mean(Categorical(self.classify(features)).nll(batch.y), batch.mask)
-        return loss + 0.5 * masked_mean((features.detach() - self.centre).square().sum(-1), batch.mask)
+        return loss + 0.5 * masked_mean((features.detach() - self.centre).square().mean(-1), batch.mask)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
