@@ -34,9 +34,14 @@ def product_moments(
 ) -> Moments:
     """The moments of `products(read, filters)`, without the products, over the examples that `mask` admits."""
     with torch.autocast(read.device.type, enabled=False):
-        places = read.flatten(1, 2)
+        # Neighbouring pixels are alike: a filter that tells them apart has a variance that is a small difference of
+        # large numbers, so that float32 would lose three digits of it. The products are few, and cheap in any precision.
+        wide = torch.float32 if read.device.type == "mps" else torch.float64
+        places, filters_ = read.flatten(1, 2).to(wide), filters.to(wide)
         share, rows = shares(mask, places), places.flatten(0, 1)
         mean = share @ rows
         around = rows - mean
         covariance = (around * share[:, None]).T @ around
-        return Moments(filters @ mean, ((filters @ covariance) * filters).sum(1))
+        variance = ((filters_ @ covariance) * filters_).sum(1)
+        dtype = torch.promote_types(filters.dtype, torch.float32)
+        return Moments((filters_ @ mean).to(dtype), variance.to(dtype))
