@@ -29,7 +29,7 @@ ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "PYTHONWARNINGS": "ignore",
 }
-DOUBLE, SINGLE, COMPILED = 1e-8, 5e-2, 1e-4
+DOUBLE, SINGLE, COMPILED = 1e-8, 5e-3, 1e-4
 """How far gradients may be from the reference's: in float64, in float32 beside that, and in float32 alone."""
 SHORTEST = 0.15
 """Seconds that a turn lasts at least: quick steps are repeated."""
