@@ -9,9 +9,12 @@ from harness.settings import Setting, weights_of
 
 from quickstudy import MAML, SGD, Episode, Examples, ProtoNet
 from quickstudy.core import tree
-from quickstudy.core.lift import over_tasks, plan
+from quickstudy.core.lift import over_tasks
 from quickstudy.methods.metric.r2d2 import R2D2
 from quickstudy.nets import MLP, Conv4
+from quickstudy.train.pace import chosen_plan
+from quickstudy.train.settings import Training
+from quickstudy.train.state import TrainState
 
 
 def build(
@@ -42,10 +45,12 @@ def build(
             return loss.item(), [slopes[name] for name in names]
 
         return at_once
-    if channels_last:
-        method.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    # As in training: how tasks are taken together is measured before the first step, unless it is given.
+    training = Training(
+        steps=1000, how=how, chunk=chunk, channels_last=channels_last, precision="bf16" if bf16 else "float32"
+    )
+    planned, size = chosen_plan(TrainState(method, training), (episodes,))
     weights = [w for _, w in shared_weights(method)]
-    planned, size = plan(method, episodes, how=how, chunk=chunk)  # type: ignore[arg-type]
 
     def step() -> Any:
         total = torch.zeros(())

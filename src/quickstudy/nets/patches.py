@@ -35,7 +35,7 @@ def product_moments(
     """The moments of `products(read, filters)`, without the products, over the examples that `mask` admits."""
     with torch.autocast(read.device.type, enabled=False):
         # Neighbouring pixels are alike: a filter that tells them apart has a variance that is a small difference of
-        # large numbers, so that float32 would lose three digits of it. The products are few, and cheap in any precision.
+        # large numbers, so that float32 would lose three digits of it. There are few products, cheap in any precision.
         wide = torch.float32 if read.device.type == "mps" else torch.float64
         places, filters_ = read.flatten(1, 2).to(wide), filters.to(wide)
         share, rows = shares(mask, places), places.flatten(0, 1)
