@@ -29,6 +29,8 @@ ONE_THREAD = {
     "JAX_PLATFORMS": "cpu",
     "PYTHONWARNINGS": "ignore",
 }
+LOSS = 5e-3
+"""How far losses may be from the reference's, in float32."""
 DOUBLE, SINGLE, COMPILED = 1e-8, 0.3, 1e-4
 """How far gradients may be from the reference's: in float64, in float32 beside that, and in float32 alone. Float64 is
 the check: over sixteen tasks of five steps, float32 puts a maximum or two on the other side of its kink."""
@@ -192,7 +194,7 @@ def _compare(found: dict[str, Any], contenders: dict[str, Contender], folder: Pa
         row["gradient_apart"] = _apart(folder, file, files[reference])
         if not contender.same_maths:
             continue
-        held = [("loss_apart", SINGLE), ("gradient_apart", SINGLE if contender.double else COMPILED)]
+        held = [("loss_apart", LOSS), ("gradient_apart", SINGLE if contender.double else COMPILED)]
         if contender.double:
             row["gradient_apart_float64"] = _apart(folder, f"double-{file}", f"double-{files[reference]}")
             held.append(("gradient_apart_float64", DOUBLE))
