@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
@@ -41,6 +42,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
+    code = _code(words, several)
+    if several and argv is None:
+        _end_at_once(code)
+    return code
+
+
+def _code(words: list[str], several: bool) -> int:
     try:
         with _among_workers(words) if several else contextlib.nullcontext():
             return _run(words)
@@ -57,6 +65,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         screen.warn(str(error) or "Interrupted; nothing was left half-written.")
         return INTERRUPTED
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End this process without taking torch apart: threads of a worker that outlive the interpreter abort it at times,
+    and torchrun would take finished work for failed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 class _SaidError(Exception):
