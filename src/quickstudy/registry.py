@@ -45,6 +45,7 @@ METHODS = {
     "siamese": "quickstudy.methods.metric.siamese:Siamese",
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "metaoptnet": "quickstudy.methods.metric.metaoptnet:MetaOptNet",
+    "tadam": "quickstudy.methods.metric.tadam:TADAM",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",

@@ -15,7 +15,7 @@ from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.methods.flat.pretrained import Pretrained
 from quickstudy.methods.gradient.body_and_head import width_of
-from quickstudy.methods.metric.protonet import Prototypes, squared_distances
+from quickstudy.methods.metric.protonet import Prototypes, class_means, squared_distances
 
 __all__ = ["SimpleShot"]
 
@@ -60,10 +60,7 @@ class SimpleShot(Pretrained):
 
     def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
-        z = self._transformed(z)
-        member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
-        count = member.sum(-1)
-        return Prototypes(member @ z / count.clamp(min=1)[:, None], count > 0, statistics)
+        return Prototypes(*class_means(self._transformed(z), support), statistics)
 
     def predict(self, learner: Prototypes, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)

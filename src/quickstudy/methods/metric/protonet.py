@@ -16,7 +16,7 @@ from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 
-__all__ = ["ProtoNet", "Prototypes"]
+__all__ = ["ProtoNet", "Prototypes", "class_means", "squared_distances"]
 
 
 class Prototypes(NamedTuple):
@@ -65,9 +65,7 @@ class ProtoNet(QueryScored):
 
     def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
-        member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
-        count = member.sum(-1)
-        return Prototypes(member @ z / count.clamp(min=1)[:, None], count > 0, statistics)
+        return Prototypes(*class_means(z, support), statistics)
 
     def predict(self, learner: Prototypes, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
@@ -78,6 +76,13 @@ class ProtoNet(QueryScored):
         temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
         # A class without support has no prototype and is never predicted.
         return Categorical(torch.where(learner.present, closeness / temperature, -torch.inf))
+
+
+def class_means(z: Float[Tensor, "n d"], support: Examples) -> tuple[Float[Tensor, "k d"], Bool[Tensor, " k"]]:
+    """The mean of each class's embeddings, and whether it has any."""
+    member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
+    count = member.sum(-1)
+    return member @ z / count.clamp(min=1)[:, None], count > 0
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
