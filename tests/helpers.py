@@ -40,3 +40,11 @@ def random_episodes(
         return Examples(x, y, torch.ones(tasks, ways * each, dtype=torch.bool))
 
     return Episode(part(shots), part(queries))
+
+
+def random_points(n: int, seed: int = 0, values: int = 1, item: tuple[int, ...] = (2,)) -> Examples:
+    """Places and real values of noise, of one task, in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(n, *item, generator=generator, dtype=torch.float64)
+    y = torch.randn(n, values, generator=generator, dtype=torch.float64)
+    return Examples(x, y, torch.ones(n, dtype=torch.bool))

@@ -50,6 +50,12 @@ METHODS = {
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
+    "cnp": "quickstudy.methods.conditional.cnp:CNP",
+    "np": "quickstudy.methods.conditional.np:NP",
+    "convcnp": "quickstudy.methods.conditional.convcnp:ConvCNP",
+    "tnp": "quickstudy.methods.conditional.tnp:TNP",
+    "hypernet": "quickstudy.methods.conditional.hypernet:HyperNet",
+    "cnaps": "quickstudy.methods.conditional.cnaps:CNAPs",
 }
 
 TASKS = {
@@ -58,6 +64,7 @@ TASKS = {
     "cifar_fs": "quickstudy.tasks.cifar_fs:CifarFS",
     "folder": "quickstudy.tasks.folder:Folder",
     "sines": "quickstudy.tasks.sines:Sines",
+    "gp": "quickstudy.tasks.gp:GP",
 }
 
 NETS = {
@@ -135,6 +142,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "name": "maml",
         "settings": {"rule": {"name": "meta-lstm"}, "gradient": "first-order"},
         "summary": "An LSTM whose cell state is the learner's weights (Ravi and Larochelle 2017).",
+    },
+    "anp": {
+        "name": "np",
+        "settings": {"path": "attention"},
+        "summary": "Neural processes whose decoder attends to the support (Kim et al. 2019).",
+    },
+    "simple-cnaps": {
+        "name": "cnaps",
+        "settings": {"head": "mahalanobis"},
+        "summary": "CNAPs that predict by Mahalanobis distance to class means (Bateni et al. 2020).",
     },
     "coordinate-lstm": {
         "name": "maml",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from quickstudy import registry
 from quickstudy.checks.contract import CHECKS, Check, NotApplicable
@@ -68,7 +68,7 @@ def check_method(
     chosen: Mapping[str, Any] | None = None,
     *,
     net: str | Mapping[str, Any] | None = None,
-    item: tuple[int, ...] = (16,),
+    item: tuple[int, ...] | None = None,
     only: Iterable[str] | None = None,
 ) -> list[CheckResult]:
     """Hold a method to the contract, on toy tasks.
@@ -78,7 +78,8 @@ def check_method(
             structure `net`, `item`, `outputs` and `pool_outputs`; all else is settings.
         chosen: Settings other than the defaults, as {name: value}.
         net: A net by name, or as {"name": ..., setting: value}; a small perceptron by default.
-        item: The shape of one input, e.g. (1, 16, 16) for nets that read images.
+        item: The shape of one input, e.g. (1, 16, 16) for nets that read images; by default 16 numbers, or the one
+            shape that the method reads.
         only: Names of checks; by default all in `CHECKS`.
 
     Returns:
@@ -100,7 +101,7 @@ def cases(
     chosen: Mapping[str, Any] | None = None,
     *,
     net: str | Mapping[str, Any] | None = None,
-    item: tuple[int, ...] = (16,),
+    item: tuple[int, ...] | None = None,
     only: Iterable[str] | None = None,
 ) -> list[Case]:
     """What `check_method` would run with the same arguments, for callers that run checks one at a time."""
@@ -112,10 +113,11 @@ def cases(
         raise MethodError(f"{cls!r} is not a meta-learner. Inherit quickstudy.MetaLearner or quickstudy.QueryScored.")
     names = list(CHECKS if only is None else only)
     _refuse_unknown(names, cls)
-    kinds: tuple[Likelihood, ...] = ("categorical", "gaussian") if cls.tags.regression else ("categorical",)
+    claimed = {"categorical": cls.tags.classification, "gaussian": cls.tags.regression}
+    kinds: list[Likelihood] = [kind for kind in get_args(Likelihood) if claimed[kind]]
     found = []
     for kind in kinds:
-        subject = _subject(cls, dict(chosen or {}), net, item, kind)
+        subject = _subject(cls, dict(chosen or {}), net, item or cls.tags.item or (16,), kind)
         label = REGRESSION if kind == "gaussian" else ""
         for name in names:
             reason = cls.tags.exceptions.get(name + label) or cls.tags.exceptions.get(name, "")

@@ -178,7 +178,8 @@ def section_flags(given: Mapping[str, Any]) -> dict[str, list[Flag]]:
 def chosen(given: Mapping[str, Any]) -> dict[str, type]:
     """The classes of the method, tasks and net that are asked for, or their defaults."""
     classes = {kind: registry.get(kind, chosen_name(given.get(kind)) or DEFAULTS[kind]) for kind in ("method", "tasks")}
-    classes["net"] = registry.get("net", chosen_name(given.get("net")) or usual_net(classes["tasks"]))
+    _refuse_others("method", classes["method"])
+    classes["net"] = registry.get("net", chosen_name(given.get("net")) or usual_net(**classes))
     for kind, cls in classes.items():
         _refuse_others(kind, cls)
     return classes
@@ -213,9 +214,11 @@ def _refuse_others(kind: str, cls: type) -> None:
         )
 
 
-def usual_net(tasks: type) -> str:
-    """conv4 for classes of images, mlp for points of functions; what is really there is looked at before training."""
-    return "conv4" if _of_classes(tasks) else "mlp"
+def usual_net(method: Any, tasks: type) -> str:
+    """The net for classes of images, or for points of functions; what is really there is looked at before training."""
+    from quickstudy.train import run
+
+    return run.usual_net(method, images=_of_classes(tasks))
 
 
 def _of_classes(tasks: type) -> bool:

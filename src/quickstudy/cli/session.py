@@ -27,7 +27,7 @@ from quickstudy.core.workers import Workers, torchrun
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError, WorkersError
 from quickstudy.evaluate import Protocol, evaluate, findings
 from quickstudy.train.loop import Step, fit
-from quickstudy.train.run import Run, RunSettings, build_method, training_source
+from quickstudy.train.run import Run, RunSettings, build_method, training_source, usual_net
 from quickstudy.train.state import TrainState
 
 __all__ = ["Session", "free_folder", "resume", "start", "with_net"]
@@ -111,11 +111,11 @@ def _refuse_differences(run: Run, asked: RunSettings) -> None:
 
 
 def with_net(settings: RunSettings) -> RunSettings:
-    """The settings with their net made explicit: conv4 for images, mlp for vectors."""
+    """The settings with their net made explicit."""
     if settings.net is not None:
         return settings
     images = len(settings.tasks.source("train").item) == 3
-    return dataclasses.replace(settings, net=load("net", "conv4" if images else "mlp"))
+    return dataclasses.replace(settings, net=load("net", usual_net(owner_of(settings.method), images)))
 
 
 def free_folder(settings: RunSettings, base: Path = Path("runs")) -> Path:

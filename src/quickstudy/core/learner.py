@@ -40,6 +40,12 @@ class Tags:
     """The order of the support does not matter."""
     regression: bool = False
     """It also learns tasks with real-valued targets (`likelihood="gaussian"`)."""
+    classification: bool = True
+    """It learns tasks with classes; False for a method that learns real values only."""
+    vectors: str = "mlp"
+    """The net it has for inputs that are vectors, where none is asked for: "flatten" if its own layers read them."""
+    item: tuple[int, ...] | None = None
+    """The one shape of input that it reads; None for whatever its net does."""
     exceptions: dict[str, str] = field(default_factory=dict)
 
 

@@ -32,7 +32,7 @@ from quickstudy.train import checkpoint
 from quickstudy.train.settings import Training
 from quickstudy.train.state import TrainState, load_weights, weights_of
 
-__all__ = ["FORMAT", "Run", "RunSettings", "build_method", "training_source"]
+__all__ = ["FORMAT", "Run", "RunSettings", "build_method", "training_source", "usual_net"]
 
 FORMAT = 1
 POOL_EXAMPLES = 8
@@ -50,7 +50,7 @@ class RunSettings:
     tasks: Annotated[Any, Choice("tasks")]
     """The tasks that it is evaluated on."""
     net: Annotated[Any, Choice("net")] = None
-    """The net under it; None takes conv4 for images and mlp for vectors."""
+    """The net under it; None takes conv4 for images, and mlp for vectors unless the method reads them itself."""
     train: dict[str, Sizes] = dataclasses.field(default_factory=dict)
     """What training episodes have otherwise than the tasks: ways, shots, queries."""
     training: Training = Training()
@@ -114,7 +114,7 @@ def build_method(run: RunSettings) -> MetaLearner:
         chosen = dataclasses.replace(chosen, likelihood=source.likelihood)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(run.training.seed)  # not torch's: that one reseeds the GPUs too
-        built: MetaLearner = make(method, chosen, net=build_net(run.net, source), **structure)
+        built: MetaLearner = make(method, chosen, net=_build_net(run, source), **structure)
     return built
 
 
@@ -126,6 +126,11 @@ def _check_fit(run: RunSettings, source: TaskSource) -> None:
             f"{registry.name_of(method)} learns classes, and {registry.name_of(type(run.tasks))} has real values to "
             "predict. Choose a method for regression, such as maml."
         )
+    if source.likelihood == "categorical" and not method.tags.classification:
+        raise SettingsError(
+            f"{registry.name_of(method)} learns real values, and {registry.name_of(type(run.tasks))} has classes to "
+            "tell apart. Choose a method for classes, such as protonet."
+        )
     if method.tags.any_ways or source.likelihood == "gaussian":
         return
     trained, evaluated = (getattr(family, "ways", None) for family in (_family(run), run.tasks))
@@ -136,9 +141,15 @@ def _check_fit(run: RunSettings, source: TaskSource) -> None:
         )
 
 
-def build_net(chosen: Any, source: TaskSource) -> nn.Module:
-    """A net for the items of a source."""
-    chosen = load("net", "conv4" if len(source.item) == 3 else "mlp") if chosen is None else chosen
+def usual_net(method: type[MetaLearner], images: bool) -> str:
+    """The name of the net under a method where none is asked for."""
+    return "conv4" if images else method.tags.vectors
+
+
+def _build_net(run: RunSettings, source: TaskSource) -> nn.Module:
+    chosen = run.net
+    if chosen is None:
+        chosen = load("net", usual_net(owner_of(run.method), images=len(source.item) == 3))
     built: nn.Module = make(owner_of(chosen), chosen, item=source.item)
     return built
 
