@@ -7,9 +7,11 @@ import torch.nn.functional as F
 from helpers import random_episodes
 from quickstudy import Episode, ProtoNet
 from quickstudy.core import tree
+from quickstudy.errors import SettingsError
 from quickstudy.methods.flat.baselinepp import BaselinePlusPlus
 from quickstudy.methods.flat.rfs import RFS
 from quickstudy.methods.flat.simpleshot import SimpleShot
+from quickstudy.methods.flat.teacher import divergence
 from quickstudy.nets import MLP, Flatten
 
 
@@ -107,3 +109,33 @@ def test_a_class_without_support_is_never_predicted(cls):
     mean = method.predict(method.adapt(absent), episode.query.x).mean
     assert torch.isfinite(mean).all()
     assert not mean[:, 2].any()
+
+
+def test_a_student_learns_from_the_labels_and_its_teacher():
+    """torch's own cross-entropy and divergence, halves of each; the teacher is the trained one, and has no slope."""
+    batch, master, student = flat(), made(RFS), RFS(MLP((3,), hidden=(6,), activation="tanh"), 20, distill=0.5).double()
+    before = student.net.state_dict()["layers.1.weight"].clone()
+    student.start_from(master)
+    assert torch.equal(student.net.state_dict()["layers.1.weight"], before)
+    x, labels = batch.query.x[:7], batch.query.y[:7].int().argmax(-1)
+    said, told = (each.head(each.net(x)) for each in (student, master))
+    soft = F.kl_div((said / 4).log_softmax(-1), (told / 4).softmax(-1), reduction="batchmean")
+    expected = 0.5 * F.cross_entropy(said, labels) + 0.5 * 16 * soft
+    torch.testing.assert_close(student.meta_loss(batch), expected)
+    student.meta_loss(batch).backward()
+    assert not [name for name, _ in student.named_parameters() if "teacher" in name]
+    assert {name.split("/")[0] for name, _ in student.teacher.named_buffers()} == {"net", "head"}
+
+
+def test_equal_classifiers_do_not_diverge():
+    logits = torch.randn(5, 4, dtype=torch.float64)
+    torch.testing.assert_close(divergence(logits + 3, logits, 2.0), torch.zeros(5, dtype=torch.float64))
+    assert (divergence(logits, logits.flip(-1), 2.0) > 0).all()
+
+
+def test_a_teacher_is_a_classifier_of_the_same_form():
+    student = RFS(MLP((3,), hidden=(6,)), 20, distill=0.5).double()
+    with pytest.raises(SettingsError, match="ProtoNet is no classifier of all training classes"):
+        student.start_from(ProtoNet(MLP((3,), hidden=(6,))))
+    with pytest.raises(SettingsError, match=r"another net, or other classes, than its student: .*head"):
+        student.start_from(RFS(MLP((3,), hidden=(6,)), 21))

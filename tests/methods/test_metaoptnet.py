@@ -1,4 +1,4 @@
-"""The support vector machine: its conditions of optimality, a peer, finite differences; and the head on it."""
+"""The support vector machine: its conditions of optimality, finite differences; and the head on it."""
 
 import pytest
 import torch
@@ -47,16 +47,6 @@ def test_its_derivative_is_that_of_the_solution():
     assert torch.autograd.gradcheck(said, (x.requires_grad_(),), eps=1e-6, atol=1e-5)
 
 
-def test_cvxpy_agrees():
-    cvxpy = pytest.importorskip("cvxpy")
-    x, y, counted = problem()
-    alpha = cvxpy.Variable((12, 4))
-    cost = 0.5 * cvxpy.sum_squares(x.numpy().T @ alpha) - cvxpy.sum(cvxpy.multiply(alpha, y.numpy()))
-    cvxpy.Problem(cvxpy.Minimize(cost), [alpha <= 0.3 * y.numpy(), cvxpy.sum(alpha, axis=1) == 0]).solve()
-    ours = x.T @ multiclass_svm(x @ x.T, y, counted, 0.3)
-    torch.testing.assert_close(ours, x.T @ torch.from_numpy(alpha.value), rtol=0, atol=1e-4)
-
-
 def test_variables_left_out_are_as_if_they_were_not_there():
     x, y, _ = problem(12, 4)
     counted = (torch.arange(12) < 9)[:, None] & (torch.arange(4) < 3)
@@ -75,6 +65,19 @@ def test_the_head_scales_products_with_the_weights():
     x, y = episode.support.x, episode.support.y.double()
     weight = x.T @ multiclass_svm(x @ x.T, y, torch.ones_like(y, dtype=torch.bool), 0.3)
     said = method.predict(method.adapt(episode.support), episode.query.x)
+    torch.testing.assert_close(said.logits, 7.0 * episode.query.x @ weight, rtol=1e-6, atol=1e-6)
+    absent = episode.support._replace(mask=~episode.support.y[:, 1])
+    assert not method.predict(method.adapt(absent), episode.query.x).mean[:, 1].any()
+
+
+def test_the_other_head_is_ridge_regression():
+    """MetaOptNet-RR by the normal equations: (ZᵀZ + λI) W = ZᵀY over the examples that are not padding."""
+    episode = tree.map_leaves(lambda leaf: leaf[0], random_episodes(tasks=1, item=(3,), dtype=torch.float64))
+    method = MetaOptNet(Flatten((3,)), head="ridge", penalty=2.0, scale=7.0).double()
+    support = episode.support._replace(mask=torch.arange(8) < 6)
+    x, y = support.x[:6], support.y[:6].double()
+    weight = torch.linalg.solve(x.T @ x + 2.0 * torch.eye(3, dtype=torch.float64), x.T @ y)
+    said = method.predict(method.adapt(support), episode.query.x)
     torch.testing.assert_close(said.logits, 7.0 * episode.query.x @ weight, rtol=1e-6, atol=1e-6)
     absent = episode.support._replace(mask=~episode.support.y[:, 1])
     assert not method.predict(method.adapt(absent), episode.query.x).mean[:, 1].any()

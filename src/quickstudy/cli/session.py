@@ -27,7 +27,7 @@ from quickstudy.core.workers import Workers, torchrun
 from quickstudy.errors import CheckpointError, SettingsError, TrainingError, WorkersError
 from quickstudy.evaluate import Protocol, evaluate, findings
 from quickstudy.train.loop import Step, fit
-from quickstudy.train.run import Run, RunSettings, build_method, training_source, usual_net
+from quickstudy.train.run import Run, RunSettings, begun, training_source, usual_net
 from quickstudy.train.state import TrainState
 
 __all__ = ["Session", "free_folder", "resume", "start", "with_net"]
@@ -53,8 +53,9 @@ def start(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, ne
     settings = with_net(asked.run)
     if torchrun():  # which starts a job again that failed: then its run goes on
         return _start_among_workers(settings, asked.watch, out, quiet=quiet, next_step=next_step)
+    method = begun(settings)
     session = Session(Run.create(out or free_folder(settings), settings), asked.watch, quiet=quiet, next_step=next_step)
-    return session.carry_out(TrainState(build_method(settings), settings.training))
+    return session.carry_out(TrainState(method, settings.training))
 
 
 def resume(given: Mapping[str, Any], out: Path | None, *, quiet: bool = False, next_step: bool = True) -> int:

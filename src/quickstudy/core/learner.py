@@ -17,6 +17,7 @@ from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.predictions import Prediction
 from quickstudy.core.settings import Configurable
 from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.errors import SettingsError
 
 __all__ = ["MetaLearner", "QueryScored", "Stepwise", "Tags"]
 
@@ -63,6 +64,9 @@ class MetaLearner(Configurable, nn.Module, ABC):
     estimated: str = ""
     """Why the gradient of `meta_loss` is an estimate and not its derivative; empty where it is the derivative."""
 
+    needs_start: str = ""
+    """Why it can only be trained after `start_from`; empty where it begins from nothing as well."""
+
     @abstractmethod
     def adapt(self, support: Examples, *noise: Float[Tensor, " size"]) -> Any:
         """The learner that the support makes: a tree of tensors."""
@@ -74,6 +78,26 @@ class MetaLearner(Configurable, nn.Module, ABC):
     @abstractmethod
     def meta_loss(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
         """What training minimises, for one task."""
+
+    def start_from(self, trained: MetaLearner) -> None:
+        """Take over what another method has learned, before training: the weights of its net, unless overridden.
+
+        Raises:
+            SettingsError: its net is another one, or one of the two has none.
+        """
+        own, other = (getattr(method, "net", None) for method in (self, trained))
+        if not isinstance(own, nn.Module) or not isinstance(other, nn.Module):
+            raise SettingsError(
+                f"{type(self).__name__} cannot start from {type(trained).__name__}: both need an attribute `net`."
+            )
+        try:
+            own.load_state_dict(other.state_dict())
+        except RuntimeError as error:
+            reason = str(error).splitlines()[-1].strip()  # torch lists every weight; one tells enough
+            raise SettingsError(
+                f"{type(self).__name__} cannot start from the net of {type(trained).__name__}, which is another one: "
+                f"{reason} Choose the same net, with the same settings."
+            ) from error
 
     def forward(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
         """`meta_loss`, so that `torch.func.functional_call` makes a meta-step one pure function."""

@@ -20,7 +20,7 @@ from quickstudy.tasks.cache import cached_array
 from quickstudy.tasks.fewshot import FewShotTasks
 from quickstudy.tasks.images import Invert, class_folders, dark_on_bright, decode
 from quickstudy.tasks.pool import Pool
-from quickstudy.tasks.splits import Splits, check_splits
+from quickstudy.tasks.splits import Splits, check_splits, dealt
 
 __all__ = ["Folder"]
 
@@ -149,13 +149,6 @@ def _holds_classes(folder: Path) -> bool:
 
 def _deal(classes: Classes, val: float, test: float, path: Path) -> dict[str, Classes]:
     """The classes of each split: in the order of their names' hashes the first go to test, the next to val."""
-    count = len(classes)
-    tested, validated = max(1, round(test * count)), max(1, round(val * count))
-    if tested + validated >= count:
-        raise DataError(
-            f"{path} has {count} classes; train, val and test need some each (val {validated}, test {tested}). Add "
-            "classes, lower val_fraction and test_fraction, or sort them into folders train, val and test yourself."
-        )
-    order = sorted(classes, key=lambda name: chance.fingerprint("folder", name))
-    ends = {"test": order[:tested], "val": order[tested : tested + validated], "train": order[tested + validated :]}
-    return {split: {name: classes[name] for name in sorted(ends[split])} for split in Splits._fields}
+    mend = "sort them into folders train, val and test yourself"
+    ends = dealt(classes, val, test, "folder", origin=str(path), mend=mend)
+    return {split: {name: classes[name] for name in names} for split, names in ends.items()}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from quickstudy.core import chance
 from quickstudy.errors import DataError
 from quickstudy.tasks.pool import Pool
 
-__all__ = ["Splits", "check_splits"]
+__all__ = ["Splits", "check_splits", "dealt"]
 
 
 class Splits(NamedTuple):
@@ -45,6 +47,31 @@ def check_splits(splits: Splits, *, groups: bool = False, content: bool = True) 
         if content:
             _refuse_copies(a, one, b, two)
     return splits
+
+
+def dealt(names: Iterable[str], val: float, test: float, *key: Any, origin: str, mend: str) -> dict[str, list[str]]:
+    """The names of each split's classes: in the order of their hashes the first go to test, the next to val.
+
+    Args:
+        names: Those of all classes. Their order does not matter.
+        val: The fraction of classes for validation; one at least.
+        test: The fraction of classes for testing; one at least.
+        key: Hashed with each name.
+        origin: What has these classes, for messages.
+        mend: What can be done about too few of them, besides adding some.
+
+    Raises:
+        DataError: no classes are left to train on.
+    """
+    order = sorted(names, key=lambda name: chance.fingerprint(*key, name))
+    tested, validated = max(1, round(test * len(order))), max(1, round(val * len(order)))
+    if tested + validated >= len(order):
+        raise DataError(
+            f"{origin} has {len(order)} classes; train, val and test need some each (val {validated}, test {tested}). "
+            f"Add classes, lower val_fraction and test_fraction, or {mend}."
+        )
+    ends = {"train": order[tested + validated :], "val": order[tested : tested + validated], "test": order[:tested]}
+    return {split: sorted(each) for split, each in ends.items()}
 
 
 def _refuse_shared(a: str, one: list[str], b: str, two: list[str], what: str) -> None:

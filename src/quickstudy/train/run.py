@@ -27,12 +27,12 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import Choice, Size, dump, load, make, owner_of, settings
 from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
-from quickstudy.tasks.source import Tasks, TaskSource
+from quickstudy.tasks.source import Split, Tasks, TaskSource
 from quickstudy.train import checkpoint
 from quickstudy.train.settings import Training
 from quickstudy.train.state import TrainState, load_weights, weights_of
 
-__all__ = ["FORMAT", "Run", "RunSettings", "build_method", "training_source", "usual_net"]
+__all__ = ["FORMAT", "Run", "RunSettings", "begun", "build_method", "training_source", "usual_net"]
 
 FORMAT = 1
 POOL_EXAMPLES = 8
@@ -154,6 +154,42 @@ def _build_net(run: RunSettings, source: TaskSource) -> nn.Module:
     return built
 
 
+def begun(run: RunSettings) -> MetaLearner:
+    """A method as its training begins: fresh, but for what it takes from the run `training.start`.
+
+    Raises:
+        CheckpointError: that run cannot be read.
+        SettingsError: its net is another one, it was trained on classes that this one is validated or tested on, or
+            the method needs such a run and none is given.
+    """
+    built = build_method(run)
+    if run.training.start is None:
+        if built.needs_start:
+            raise SettingsError(f"{registry.name_of(type(built))}: {built.needs_start}")
+        return built
+    before = Run.open(run.training.start)
+    _refuse_seen(before.settings, run)
+    built.start_from(before.method()[0])
+    return built
+
+
+def _refuse_seen(before: RunSettings, run: RunSettings) -> None:
+    """Refuse to start from what was trained on classes that a run is to find new."""
+    if type(before.tasks) is not type(run.tasks):
+        return
+    if getattr(before.tasks, "path", None) != getattr(run.tasks, "path", None):  # other data of the same form
+        return
+    seen = set(training_source(before).class_names)
+    new: tuple[Split, ...] = ("val", "test") if run.training.split == "train" else ("test",)
+    for split in new:
+        if both := sorted(seen.intersection(run.tasks.source(split).class_names)):
+            raise SettingsError(
+                f"{run.training.start} was trained on {len(both)} of the {split} classes of these tasks, {both[0]!r} "
+                "among them: it would remember them, not learn them. Start from a run that was trained on the classes "
+                "that this one trains on."
+            )
+
+
 class Run:
     """A run's folder, made by `Run.create` and read by `Run.open`.
 
@@ -260,8 +296,9 @@ class Run:
                 f"{self.folder} was trained on other episodes than its settings make here: the data have changed. "
                 "Restore them, or train a new run."
             )
-        state = TrainState(build_method(self.settings), self.settings.training)
         saved, damaged = checkpoint.newest(self.checkpoints)
+        method = begun(self.settings) if saved is None else build_method(self.settings)
+        state = TrainState(method, self.settings.training)
         if saved is not None:
             state.restore(*saved)
         if self.writes:

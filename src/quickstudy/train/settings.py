@@ -53,5 +53,7 @@ class Training:
     split: Literal["train", "train+val"] = "train"
     """Which tasks to train on. "train+val" is for when every setting is chosen: nothing is left to validate on, and the
     last weights are the run's."""
+    start: str | None = None
+    """The folder of a trained run whose net this one starts from: Meta-Baseline from a conventional classifier, say."""
     seed: Count = 0
     """Seed of the initial weights and of the episodes."""

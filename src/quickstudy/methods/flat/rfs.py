@@ -7,12 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import nn
 
-from quickstudy.core.apply import Statistics
-from quickstudy.core.episode import Examples
+from quickstudy.core.apply import Statistics, apply
+from quickstudy.core.episode import Episode, Examples, masked_mean
+from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Categorical
-from quickstudy.core.settings import Count, Rate
+from quickstudy.core.settings import Count, Fraction, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.flat.pretrained import Pretrained
+from quickstudy.methods.flat.teacher import Teacher, divergence
 
 __all__ = ["RFS", "Regression", "logistic_regression"]
 
@@ -32,18 +34,55 @@ class RFS(Pretrained):
     Adapts by: L2-penalised logistic regression from the support's features, of length 1, to its classes.
     Scored by: nothing of a task; training never sees an episode.
 
-    The intercept is penalised as the weights are. The paper's self-distillation is not part of it.
+    With `distill` it is RFS-distill: a net that starts afresh and is taught by a trained one, the teacher, as well as
+    by the labels. The teacher is the net and head of the run that training.start names; the student of one run may be
+    the teacher of another. The intercept is penalised as the weights are.
 
     Args:
         net: The features.
         pool_outputs: Classes of the flat training pool.
         cost: What the support's summed cross-entropy counts for against half the squared weights (C elsewhere).
         steps: Steps of accelerated gradient descent; the step size and the momentum follow from the problem.
+        distill: Share of the divergence from the teacher in the loss, the labels having the rest. The paper halves.
+        softness: Divides the logits of both in that divergence, which is multiplied by its square; 4 as in the
+            authors' code.
     """
 
-    def __init__(self, net: nn.Module, pool_outputs: int, *, cost: Rate = 1.0, steps: Count = 100) -> None:
+    teacher: Teacher | None
+
+    def __init__(
+        self,
+        net: nn.Module,
+        pool_outputs: int,
+        *,
+        cost: Rate = 1.0,
+        steps: Count = 100,
+        distill: Fraction = 0.0,
+        softness: Rate = 4.0,
+    ) -> None:
         super().__init__(net, pool_outputs)
-        self.cost, self.steps = cost, steps
+        self.cost, self.steps, self.distill, self.softness = cost, steps, distill, softness
+        self.teacher = Teacher(net, self.head) if distill else None
+        if distill:
+            self.needs_start = "distillation needs a trained teacher. Train rfs first, and name its run in --start."
+
+    def start_from(self, trained: MetaLearner) -> None:
+        """Begin with the net of a trained method, or, to be taught, with its net and head as the teacher."""
+        if self.teacher is None:
+            super().start_from(trained)
+        else:
+            self.teacher.become(trained)
+
+    def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
+        if self.teacher is None:
+            return super().meta_loss(episode)
+        batch = episode.query
+        features, _ = apply(self.net, None, batch.x, mask=batch.mask)
+        said, told = self.classify(features), self.teacher.classify(self.net, batch.x, batch.mask)
+        each = (1 - self.distill) * Categorical(said).nll(batch.y) + self.distill * divergence(
+            told, said, self.softness
+        )
+        return masked_mean(each, batch.mask)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Regression:
         z, statistics = self.unit(support.x, mask=support.mask)

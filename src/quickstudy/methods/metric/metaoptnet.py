@@ -1,9 +1,9 @@
-"""A support vector machine as the head of a learned embedding."""
+"""A convex problem as the head of a learned embedding: a support vector machine, or ridge regression."""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -14,13 +14,14 @@ from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.methods.metric.ridge import ridge
 from quickstudy.methods.metric.svm import multiclass_svm
 
 __all__ = ["Machine", "MetaOptNet"]
 
 
 class Machine(NamedTuple):
-    """What a support vector machine learns of a task."""
+    """What the head learns of a task."""
 
     weight: Float[Tensor, "d k"]
     present: Bool[Tensor, " k"]
@@ -31,21 +32,32 @@ class MetaOptNet(QueryScored):
     """Fit a multi-class support vector machine to the support's embeddings (Lee et al. 2019, "MetaOptNet-SVM").
 
     Meta-learned: the embedding net and the scale of the logits.
-    Adapts by: solving the machine's convex problem to its end; the meta-gradient is that of the solution.
+    Adapts by: solving the head's convex problem to its end; the meta-gradient is that of the solution.
     Scored by: cross-entropy of the scaled products of query and class weights (equation 12).
 
-    The paper's ridge regression head is R2-D2's.
+    With head="ridge" it is MetaOptNet-RR, ridge regression to the one-hot classes. R2-D2 differs from it in an
+    intercept and a learned penalty.
 
     Args:
         net: The embedding.
+        head: The convex problem: a support vector machine ("svm") or "ridge" regression.
         bound: C of the machine, what one misplaced example may weigh at most.
+        penalty: λ of the regression, on squared weights; 50 as in the authors' code.
         scale: Where the factor of the logits starts.
     """
 
-    def __init__(self, net: nn.Module, *, bound: Rate = 0.1, scale: Rate = 1.0) -> None:
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        head: Literal["svm", "ridge"] = "svm",
+        bound: Rate = 0.1,
+        penalty: Rate = 50.0,
+        scale: Rate = 1.0,
+    ) -> None:
         super().__init__()
         self.net = net
-        self.bound = bound
+        self.head, self.bound, self.penalty = head, bound, penalty
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
 
     def adapt(self, support: Examples, *noise: Tensor) -> Machine:
@@ -53,6 +65,8 @@ class MetaOptNet(QueryScored):
         z = z.to(torch.promote_types(z.dtype, torch.float32)) * support.mask[:, None]
         member = (support.y != 0) & support.mask[:, None]
         present = member.any(0)
+        if self.head == "ridge":
+            return Machine(ridge(z, member.to(z.dtype), self.penalty), present, statistics)
         counted = support.mask[:, None] & present
         with torch.autocast(z.device.type, enabled=False):  # a solution in bfloat16 would be none
             alpha = multiclass_svm(z @ z.T, member.to(z.dtype), counted, self.bound)

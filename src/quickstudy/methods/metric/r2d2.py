@@ -14,6 +14,7 @@ from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.methods.metric.ridge import ridge
 
 __all__ = ["R2D2", "Ridge"]
 
@@ -61,9 +62,7 @@ class R2D2(QueryScored):
         z, statistics = self._embed(support.x, mask=support.mask)
         counted = support.mask[:, None].to(z.dtype)
         x, y = z * counted, support.y.to(z.dtype) * counted  # a row of zeros asks nothing and changes nothing
-        with torch.autocast(z.device.type, enabled=False):  # a solution in bfloat16 would be none
-            gram = x @ x.T + self.log_penalty.exp() * torch.eye(len(x), dtype=z.dtype, device=z.device)
-            weight = x.T @ torch.cholesky_solve(y, torch.linalg.cholesky(gram))
+        weight = ridge(x, y, self.log_penalty.exp())
         present = ((y != 0).any(0)) if self.likelihood == "categorical" else torch.ones_like(y[0], dtype=torch.bool)
         return Ridge(weight, present, statistics)
 
