@@ -63,6 +63,7 @@ TASKS = {
     "omniglot": "quickstudy.tasks.omniglot:Omniglot",
     "cifar_fs": "quickstudy.tasks.cifar_fs:CifarFS",
     "folder": "quickstudy.tasks.folder:Folder",
+    "features": "quickstudy.tasks.features:Features",
     "sines": "quickstudy.tasks.sines:Sines",
     "gp": "quickstudy.tasks.gp:GP",
 }
@@ -114,6 +115,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "summary": "Matching networks with full-context embeddings (Vinyals et al. 2016, appendix A).",
     },
     "meta-sgd": {
+    "metaoptnet-rr": {
+        "name": "metaoptnet",
+        "settings": {"head": "ridge"},
+        "summary": "MetaOptNet with ridge regression for a head (Lee et al. 2019).",
+    },
+    "rfs-distill": {
+        "name": "rfs",
+        "settings": {"distill": 0.5},
+        "summary": "RFS taught by an earlier RFS, the run in --start, as well as by labels (Tian et al. 2020).",
+    },
         "name": "maml",
         "settings": {"steps": 1, "rule": {"name": "learned-rates", "rate": 0.1}},
         "summary": "MAML with a learned step size for every weight (Li et al. 2017).",
