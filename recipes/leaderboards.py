@@ -1,0 +1,255 @@
+"""Write docs/leaderboards.md with its pictures: `python recipes/leaderboards.py`.
+
+They are made from the records in docs/records/leaderboards, which `benchmarks/leaderboard.py` keeps, and from the
+published figures in recipes/leaderboards; no figure is typed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from matplotlib.figure import Figure
+
+from quickstudy.evaluate.record import Record, Result
+from quickstudy.evaluate.statistics import compare, t_interval
+
+ROOT = Path(__file__).parent.parent
+BOARDS = ROOT / "recipes" / "leaderboards"
+RECORDS = ROOT / "docs" / "records" / "leaderboards"
+PAGE = ROOT / "docs" / "leaderboards.md"
+
+HEAD = """# Leaderboards
+
+Made by `python recipes/leaderboards.py` from the records in `docs/records/leaderboards`; no figure is typed. Every
+method of a board has the same budget and is asked the same hashed test episodes. Intervals are 95 % over episodes
+(Student's t); where a row was trained from several seeds, its figure is their mean and the spread between seeds
+stands beside it. *p* is that of a sign-flip test, episode by episode, that the row is as good as the first one,
+adjusted for all rows (Holm). Papers' figures stand in brackets, each under its own protocol, with far longer training.
+A row that does not clear the best floor says so. The settings behind each row are in `recipes/leaderboards`.
+"""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method on a board: its results by protocol, over all its seeds."""
+
+    name: str
+    records: dict[str, list[Record]]
+
+    def result(self, title: str) -> Result | None:
+        """The mean over seeds, episode by episode."""
+        records = self.records.get(title, [])
+        if not records:
+            return None
+        found = [record.result for record in records]
+        values = np.mean([result.values for result in found], axis=0)
+        mean, low, high = t_interval(values)
+        return dataclasses.replace(
+            found[0], name=self.name, mean=mean, low=low, high=high, values=tuple(float(value) for value in values)
+        )
+
+    @property
+    def one(self) -> Record:
+        """Any of its records."""
+        return next(iter(self.records.values()))[0]
+
+    @property
+    def transductive(self) -> bool:
+        """Whether its queries see each other."""
+        return self.one.run.transductive
+
+
+def plain(text: str) -> str:
+    """A title as file names have it."""
+    return text.replace(", ", "-").replace(" ", "-")
+
+
+def read(name: str, board: dict[str, Any]) -> list[Row]:
+    """The rows of a board that have records, in its own order."""
+    found = []
+    for row in board["rows"]:
+        records: dict[str, list[Record]] = {}
+        for title in board["protocols"]:
+            stems = [f"{plain(row)}--{plain(title)}", f"{plain(row)}-seed-*--{plain(title)}"]
+            files = [file for stem in stems for file in sorted((RECORDS / name).glob(f"{stem}.json"))]
+            if files:
+                records[title] = [Record.read(file) for file in files]
+        if records:
+            found.append(Row(row, records))
+    return found
+
+
+def shown(metric: str, result: Result) -> str:
+    """A figure with its interval."""
+    if metric == "accuracy":
+        return f"{100 * result.mean:.2f} ({100 * result.low:.2f} to {100 * result.high:.2f})"
+    if not math.isfinite(result.mean):
+        return "diverged"
+    return f"{result.mean:.3f} ({result.low:.3f} to {result.high:.3f})"
+
+
+def spread(metric: str, records: list[Record]) -> str:
+    """The figures of each seed, where there are several."""
+    if len(records) == 1:
+        return ""
+    scale, digits = (100, 1) if metric == "accuracy" else (1, 3)
+    return "; seeds " + ", ".join(f"{scale * record.result.mean:.{digits}f}" for record in records)
+
+
+def best_first(metric: str, rows: list[Row], title: str) -> list[Row]:
+    """Rows with a result under a protocol, the best first."""
+
+    def key(row: Row) -> float:
+        result = row.result(title)
+        assert result is not None
+        mean = result.mean if math.isfinite(result.mean) else math.inf
+        return -mean if metric == "accuracy" else mean
+
+    return sorted((row for row in rows if row.result(title)), key=key)
+
+
+def floors(rows: list[Row], title: str) -> tuple[Result, ...]:
+    """The floors that were measured under a protocol."""
+    for row in rows:
+        for record in row.records.get(title, []):
+            if record.floors:
+                return record.floors
+    return ()
+
+
+def ps(rows: list[Row], title: str) -> dict[str, float]:
+    """The adjusted p of each row against the first, episode by episode."""
+    results = [result for row in rows if (result := row.result(title)) and all(map(math.isfinite, result.values))]
+    if len(results) < 2:
+        return {}
+    return {pair.b: pair.p_holm for pair in compare(results) if pair.a == results[0].name}
+
+
+def cell(board: dict[str, Any], row: Row, title: str) -> str:
+    """One figure of a table, with the paper's."""
+    metric = board["metric"]
+    result = row.result(title)
+    text = shown(metric, result) + spread(metric, row.records[title]) if result else ""
+    paper = board.get("published", {}).get(row.name, {}).get(title)
+    return f"{text} [{paper:g}]" if paper is not None and text else text
+
+
+def beaten(metric: str, row: Row, title: str, lowest: tuple[Result, ...]) -> str:
+    """What a row has to say of the floors."""
+    result = row.result(title)
+    if not lowest or result is None:
+        return ""
+    better = metric == "accuracy"
+    best = (max if better else min)(lowest, key=lambda floor: floor.mean)
+    ahead = result.low > best.high if better else result.high < best.low
+    return "" if ahead else f" (**not ahead of {best.name}**)"
+
+
+def table(board: dict[str, Any], rows: list[Row], titles: list[str], lowest: tuple[Result, ...]) -> list[str]:
+    """Rows of a board that share their protocols, the best first."""
+    metric, first = board["metric"], titles[0]
+    ordered = best_first(metric, rows, first)
+    ordered += [row for row in rows if row not in ordered]
+    p = ps(ordered, first)
+    lines = [f"| method | {' | '.join(titles)} | *p* | outer steps |", "|---|" + "---|" * (len(titles) + 2)]
+    for row in ordered:
+        cells = [cell(board, row, title) for title in titles]
+        said = "" if row.name not in p else ("< 0.001" if p[row.name] < 0.001 else f"{p[row.name]:.3f}")
+        name = f"{row.name}{beaten(metric, row, first, lowest)}"
+        lines.append(f"| {name} | {' | '.join(cells)} | {said} | {row.one.run.steps:,} |")
+    return lines
+
+
+def floor_lines(board: dict[str, Any], rows: list[Row], titles: list[str]) -> list[str]:
+    """The floors as a table of their own."""
+    by = {title: {floor.name: floor for floor in floors(rows, title)} for title in titles}
+    names = list(dict.fromkeys(name for found in by.values() for name in found))
+    if not names:
+        return []
+    lines = ["", f"| floor | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
+    for name in names:
+        cells = [shown(board["metric"], by[title][name]) if name in by[title] else "" for title in titles]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return lines
+
+
+def section(name: str, board: dict[str, Any]) -> list[str]:
+    """A board as a section of the page."""
+    rows = read(name, board)
+    if not rows:
+        return []
+    inductive, transductive = ([row for row in rows if row.transductive is kind] for kind in (False, True))
+    machine, usual = rows[0].one.machine, board["usual"]
+    episodes = {title: asked["episodes"] for title, asked in board["protocols"].items()}
+    lines = [
+        f"## {board['title']}",
+        "",
+        f"`python benchmarks/leaderboard.py {name}`; {machine.processor}, {machine.threads} of {machine.cores} "
+        f"threads, torch {machine.torch}; {min(episodes.values()):,} test episodes or more; "
+        + ("accuracy in per cent." if board["metric"] == "accuracy" else "mean squared error, less is better."),
+        "",
+        f"![{board['title']}](leaderboard-{name}.svg)",
+        "",
+    ]
+    groups = [
+        (usual, [row for row in inductive if set(row.records) & set(usual) and "only" not in board["rows"][row.name]])
+    ]
+    for title in board["protocols"]:
+        own = [row for row in inductive if title in board["rows"][row.name].get("only", [])]
+        groups += [([title], own)] if own else []
+    for titles, members in groups:
+        if members:
+            lines += [*table(board, members, titles, floors(rows, titles[0])), ""]
+    if transductive:
+        lines += ["Transductive: all queries of an episode are seen at once, and influence each other.", ""]
+        lines += [*table(board, transductive, usual, ()), ""]
+    lines += [*floor_lines(board, rows, list(board["protocols"])), ""]
+    picture(name, board, inductive + transductive)
+    return lines
+
+
+def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
+    """Every row under the first protocol with its interval, and the paper's figure where it prints one."""
+    metric, title = board["metric"], board["usual"][0]
+    ordered = best_first(metric, rows, title)[::-1]
+    scale = 100 if metric == "accuracy" else 1
+    figure = Figure(figsize=(8, 0.9 + 0.26 * len(ordered)), layout="constrained")
+    axes = figure.add_subplot()
+    for place, row in enumerate(ordered):
+        result = row.result(title)
+        assert result is not None
+        colour = "#8a5fbf" if row.transductive else "#2a6fbb"
+        axes.plot([scale * result.low, scale * result.high], [place, place], color=colour, linewidth=3)
+        axes.plot(scale * result.mean, place, "o", color=colour, label="measured here" if not place else None)
+        paper = board.get("published", {}).get(row.name, {}).get(title)
+        if paper is not None:
+            axes.plot(paper, place, "D", color="none", markeredgecolor="#c4572b")
+    lowest = floors(rows, title)
+    if lowest:
+        best = (max if metric == "accuracy" else min)(lowest, key=lambda floor: floor.mean)
+        axes.axvline(scale * best.mean, color="#777777", linestyle=":", label=f"best floor: {best.name}")
+    axes.plot([], [], "D", color="none", markeredgecolor="#c4572b", label="the paper's, its own protocol")
+    axes.set_yticks(range(len(ordered)), [row.name for row in ordered], fontsize=8)
+    axes.set_xlabel(f"{title}: {'accuracy, per cent' if metric == 'accuracy' else 'mean squared error'}")
+    axes.grid(axis="x", alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
+    figure.savefig(ROOT / "docs" / f"leaderboard-{name}.svg", metadata={"Date": None})
+
+
+def main() -> None:
+    """Read every board and its records; write the page."""
+    lines = [HEAD]
+    for name in ("omniglot", "cifar_fs", "sines"):
+        lines += section(name, yaml.safe_load((BOARDS / f"{name}.yaml").read_text(encoding="utf-8")))
+    PAGE.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
