@@ -50,6 +50,7 @@ METHODS = {
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
+    "dkt": "quickstudy.methods.bayesian.dkt:DKT",
     "cnp": "quickstudy.methods.conditional.cnp:CNP",
     "np": "quickstudy.methods.conditional.np:NP",
     "convcnp": "quickstudy.methods.conditional.convcnp:ConvCNP",
@@ -62,8 +63,8 @@ TASKS = {
     "glyphs": "quickstudy.tasks.glyphs:Glyphs",
     "omniglot": "quickstudy.tasks.omniglot:Omniglot",
     "cifar_fs": "quickstudy.tasks.cifar_fs:CifarFS",
-    "folder": "quickstudy.tasks.folder:Folder",
     "features": "quickstudy.tasks.features:Features",
+    "folder": "quickstudy.tasks.folder:Folder",
     "sines": "quickstudy.tasks.sines:Sines",
     "gp": "quickstudy.tasks.gp:GP",
 }
@@ -114,7 +115,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"context": "full"},
         "summary": "Matching networks with full-context embeddings (Vinyals et al. 2016, appendix A).",
     },
-    "meta-sgd": {
     "metaoptnet-rr": {
         "name": "metaoptnet",
         "settings": {"head": "ridge"},
@@ -125,6 +125,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"distill": 0.5},
         "summary": "RFS taught by an earlier RFS, the run in --start, as well as by labels (Tian et al. 2020).",
     },
+    "meta-sgd": {
         "name": "maml",
         "settings": {"steps": 1, "rule": {"name": "learned-rates", "rate": 0.1}},
         "summary": "MAML with a learned step size for every weight (Li et al. 2017).",
@@ -191,6 +192,7 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
         }
     },
     "tnet": {"rate": 0.01},
+    "dkt": {"kernel": "spectral"},
     "imaml": {"rule": {"name": "sgd", "rate": 0.01}},
     "cavia": {"context": 5, "at": "first", "steps": 1},
 }
