@@ -190,3 +190,35 @@ def test_it_adapts_where_gradients_are_off(gradient):
 def test_an_unknown_gradient_is_refused():
     with pytest.raises(SettingsError, match="gradient='second': an inner loop is differentiated by exact, first-order"):
         inspect.unwrap(unroll)(loss, start(), support(), rule=SGD(), steps=1, gradient="second")
+
+
+@pytest.mark.parametrize("rule", [SGD(rate=0.3), LearnedRates(rate=0.2)], ids=str)
+@pytest.mark.parametrize("last", [1, 2, 3, 7])
+def test_a_truncated_gradient_takes_earlier_slopes_as_constants(rule, last):
+    steps = 7
+    found, at = meta_gradient(rule, f"last-{last}", steps)
+    params, x, y, learned = tree.map_leaves(lambda leaf: leaf.detach().clone().requires_grad_(), at)
+    mask, moving = support()[2], params
+    for number in range(steps):
+        slopes = torch.autograd.grad(loss(moving, x, y, mask), list(moving.values()), create_graph=True)
+        slope = dict(zip(moving, slopes, strict=True))
+        if number < steps - last:
+            slope = tree.map_leaves(torch.Tensor.detach, slope)
+        moving, _ = rule.step(moving, slope, rule.start(moving), learned)
+    value = loss(moving, normal(5, 3, seed=9), normal(5, seed=10), torch.ones(5))
+    leaves = tree.leaves((params, x, y, learned))
+    expected = torch.autograd.grad(value, leaves, materialize_grads=True)
+    for ours, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def test_a_gradient_through_all_steps_is_exact():
+    rule = SGD(rate=0.3)
+    for truncated, exact in zip(meta_gradient(rule, "last-4")[0], meta_gradient(rule, "exact")[0], strict=True):
+        torch.testing.assert_close(truncated, exact)
+
+
+@pytest.mark.parametrize("gradient", ["last", "last-", "last-x", "second-order", "first"])
+def test_another_gradient_is_refused(gradient):
+    with pytest.raises(SettingsError, match="last-N"):
+        meta_gradient(SGD(rate=0.3), gradient)

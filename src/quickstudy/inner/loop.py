@@ -9,9 +9,10 @@ unrolled, and peak memory does not grow with more of them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
+from pydantic import Field
 
 from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
@@ -20,11 +21,13 @@ from quickstudy.inner.rules import Params, Rule
 
 __all__ = ["Gradient", "unroll"]
 
-Gradient = Literal["exact", "first-order", "unrolled"]
+Gradient = Literal["exact", "first-order", "unrolled"] | Annotated[str, Field(pattern=r"^last-[1-9]\d*$")]
 """How the end of an inner loop depends on its start.
 
 - exact: the true derivative; memory does not grow with the activations of more steps than `STORED`;
 - first-order: slopes are taken as constants, as in FOMAML;
+- last-N (last-1, last-2, ...): the slopes of all but the last N steps are taken as constants (truncated
+  backpropagation, Shaban et al. 2019), for long inner loops;
 - unrolled: the true derivative, by backpropagation through all steps stored; for comparison.
 """
 
@@ -32,6 +35,7 @@ STORED = 5
 """The last steps of an exact inner loop whose activations are kept."""
 
 Loss = Callable[..., Tensor]
+Slope = Callable[[Loss, Params, tuple[Any, ...]], Params]
 
 
 def unroll(
@@ -54,21 +58,37 @@ def unroll(
             every floating-point tensor in it.
         rule: How a slope becomes a step.
         steps: How many steps, 0 or more.
-        gradient: "exact", "first-order" or "unrolled".
+        gradient: One of `Gradient`.
         learned: The rule's meta-learned tensors, by default where `rule.learned` starts them.
+
+    Raises:
+        SettingsError: `gradient` is none of these.
     """
-    slope_of = _SLOPES.get(gradient)
-    if slope_of is None:
-        raise SettingsError(f"gradient={gradient!r}: an inner loop is differentiated by {', '.join(_SLOPES)}.")
     learned = rule.learned(params) if learned is None else learned
     state = rule.start(params)
     path = [params]
-    for number in range(steps):
-        if gradient == "exact" and number == steps - min(steps, STORED):
-            slope_of = _unrolled_slope
+    for slope_of in _slopes(gradient, steps):
         params, state = rule.step(params, slope_of(loss, params, data), state, learned)
         path.append(params)
     return path
+
+
+def _slopes(gradient: str, steps: int) -> list[Slope]:
+    """How each step's slope is taken."""
+    stored = min(steps, STORED)
+    exact = [_exact_slope] * (steps - stored) + [_unrolled_slope] * stored
+    if gradient == "exact":
+        return exact
+    if gradient == "unrolled":
+        return [_unrolled_slope] * steps
+    word, _, last = gradient.partition("-")
+    if gradient != "first-order" and not (word == "last" and last.isdecimal()):
+        raise SettingsError(
+            f"gradient={gradient!r}: an inner loop is differentiated by exact, first-order, last-N (as in last-2) or "
+            "unrolled."
+        )
+    constant = steps if gradient == "first-order" else max(0, steps - int(last))
+    return [_first_order_slope] * constant + exact[constant:]
 
 
 def _unrolled_slope(loss: Loss, params: Params, data: tuple[Any, ...]) -> Params:
@@ -178,9 +198,3 @@ def _plain_products(problem: _Problem, flat: Flat, wanted: tuple[int, ...], alon
     products: Flat = torch.autograd.grad(tops, [at[i] for i in wanted], cotangents, materialize_grads=True)
     return products
 
-
-_SLOPES: dict[str, Callable[..., Params]] = {
-    "exact": _exact_slope,
-    "first-order": _first_order_slope,
-    "unrolled": _unrolled_slope,
-}
