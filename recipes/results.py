@@ -39,12 +39,13 @@ episodes are scored on fresh ones, so their seeds differ. The earlier figures: p
 20-way, 95.0 % (1,500 steps, seed 0) and 95.8 % (4,000 steps, seed 1); MAML on Omniglot 92.4 % (1,333 steps of 16
 tasks, seed 0), 92.9 % (2,983 steps of 8, seed 1) and 93.33 % (4,500 of 8 in float32, seed 2: bfloat16 and a second
 worker, `torchrun --nproc-per-node=2 -m quickstudy train ...`, brought the same steps within 20 minutes); transductive
-92.0 % (621 steps of 16, seed 0). MAML on sines after 1, 5 and 10 inner steps: 0.659, 0.406 and 0.446 (30,000 steps, seed 1). Two later versions were scored too, and
-are not the recipe: 150,000 steps along a cosine, of which validation chose 25,000, 0.712, 0.388 and 0.327 (seed 3,
-whose tasks were harder: a function that does not adapt had an error of 3.12, against 3.01 on average); and 70,000
-steps along a cosine, 0.599 after one step, 0.696 after five and no finite mean after ten (seed 4). A start that was
-trained for one step gets better at one step for as long as it is trained, and makes more tasks diverge in five or
-ten: some in ten thousand, so that a mean over many tasks depends on whether one of them is among them.
+92.0 % (621 steps of 16, seed 0). MAML on sines after 1, 5 and 10 inner steps: 0.659, 0.406 and 0.446 (30,000 steps,
+seed 1). Two later versions were scored too, and are not the recipe: 150,000 steps along a cosine, of which validation
+chose 25,000, 0.712, 0.388 and 0.327 (seed 3, whose tasks were harder: a function that does not adapt had an error of
+3.12, against 3.01 on average); and 70,000 steps along a cosine, 0.599 after one step, 0.696 after five and no finite
+mean after ten (seed 4). A start that was trained for one step gets better at one step for as long as it is trained,
+and makes more tasks diverge in five or ten: some in ten thousand, so that a mean over many tasks depends on whether
+one of them is among them.
 
 The machine was busy with other work while these runs trained, but for MAML in 20 minutes: minutes are more than the
 same run needs on an idle one.
