@@ -1,0 +1,43 @@
+"""Closed forms, solvers and gradients beside other people's: how far they are apart, each held to a limit.
+
+    python benchmarks/oracles.py
+
+makes a virtual environment for the peers (once, by default `build/oracles`; choose another with `--environment`) and
+runs tests/peers there. It prints every distance as ‖ours - theirs‖ / ‖theirs‖ and exits with 1 if one is beyond its
+limit. Peers: cvxpy and cvxpylayers (support vector machine), scikit-learn (logistic and ridge regression), EasyFSL
+(prototypes, matching, relations, SimpleShot), TorchOpt (implicit gradient), higher (unrolled gradient).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+PEERS = [
+    ["cvxpy", "cvxpylayers", "scikit-learn", "torchopt==0.7.3", "higher==0.2.1"],
+    ["--no-deps", "easyfsl==1.5.0"],  # what it asks for besides torch is not used here, and may not fit a CPU torch
+]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--environment", type=Path, default=ROOT / "build" / "oracles")
+    folder = parser.parse_args().environment.resolve()
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if not (folder / "oracles-installed").exists():
+        venv.create(folder, with_pip=True)
+        pip = [str(python), "-m", "pip", "--disable-pip-version-check", "-q", "install"]
+        subprocess.check_call([*pip, "-c", str(ROOT / "constraints.txt"), "-e", f"{ROOT}[test]"])
+        for peers in PEERS:
+            subprocess.check_call([*pip, *peers])
+        (folder / "oracles-installed").touch()
+    return subprocess.call([str(python), "-m", "pytest", "-rs", str(ROOT / "tests" / "peers")], cwd=ROOT)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
