@@ -27,6 +27,8 @@ WORTH = 500
 """Steps still to be taken for which it is worth measuring."""
 BETTER = 0.9
 """Another plan must take at most this share of the guess's time, or noise would choose."""
+SHAPES = 4
+"""Shapes of batches that are measured. Where there are more, sizes are drawn from ranges, and each comes too seldom."""
 SHARE = 0.5
 """How much of an accelerator's free memory a chunk may take."""
 
@@ -48,7 +50,7 @@ def chosen_plan(state: TrainState, batch: Batch) -> Plan:
     if shapes in state.plans:
         how, chunk = state.plans[shapes]
         return how, chunk
-    if training.steps - state.number < WORTH:
+    if training.steps - state.number < WORTH or len(state.plans) >= SHAPES:
         return guess
     key = remembered.key_of(method, batch, what="plan", precision=training.precision, last=training.channels_last)
     known = remembered.recall(key)
