@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from helpers import random_episodes
-from quickstudy import MAML, SGD, Episode
+from quickstudy import MAML, SGD, Episode, Training, fit, over_tasks
 from quickstudy.core import tree
-from quickstudy.core.episode import masked_mean
+from quickstudy.core.episode import masked_mean, to_device
 from quickstudy.methods.gradient.mamlpp import MAMLPlusPlus
 from quickstudy.nets import MLP
+from quickstudy.tasks.sines import Sines
+from quickstudy.train.compiled import WholeStep
 
 
 def one() -> Episode:
@@ -65,3 +67,55 @@ def test_one_step_has_one_loss():
     query = episode.query
     said = method.predict(method.adapt(episode.support), query.x)
     torch.testing.assert_close(method.meta_loss(episode), masked_mean(said.nll(query.y), query.mask))
+
+
+def test_its_loss_moves_to_the_last_step_as_training_goes_on():
+    method, episode = build(steps=3, early=0.1, annealed=0.5), one()
+    each = method.meta_loss(episode)
+    method.reach(0.0)
+    even = method.meta_loss(episode)
+    method.reach(0.25)
+    half = method.meta_loss(episode)
+    method.reach(0.5)
+    torch.testing.assert_close(method.meta_loss(episode), each)
+    torch.testing.assert_close(half, (even + each) / 2)
+    method.early = 2 / 3  # what even weights of three steps are
+    method.reach(1.0)
+    torch.testing.assert_close(method.meta_loss(episode), even)
+
+
+def waves(**settings) -> MAMLPlusPlus:
+    torch.manual_seed(0)
+    return MAMLPlusPlus(MLP((1,), hidden=(6,)), 1, rate=0.01, likelihood="gaussian", **settings)
+
+
+def test_training_tells_it_how_far_it_has_come(monkeypatch):
+    told, method = [], waves(first_order=0.5)
+    reach = method.reach
+
+    def noted(done):
+        reach(done)
+        told.append((done, method.stage))
+
+    monkeypatch.setattr(method, "reach", noted)
+    for _ in fit(method, Sines(shots=4, queries=4).source("train"), Training(steps=4, batch=2)):
+        pass
+    assert told == [(0.0, "first-order"), (0.25, "first-order"), (0.5, "exact"), (0.75, "exact")]
+
+
+def test_a_compiled_step_follows():
+    method, source = waves(first_order=0.5), Sines(shots=4, queries=4).source("train")
+    episodes = to_device(source.batch(range(2)), torch.device("cpu"))
+    step = WholeStep(method, backend="eager")
+    found = {}
+    for done in (0.0, 0.4, 0.9):
+        method.reach(done)
+        loss, slopes = step(episodes)
+        method.zero_grad()
+        eager = over_tasks(method, episodes, how="loop").mean()
+        eager.backward()
+        torch.testing.assert_close(loss, eager.detach())
+        for name, weight in method.named_parameters():
+            torch.testing.assert_close(slopes[name], weight.grad)
+        found[done] = loss
+    assert found[0.0] != found[0.4]

@@ -8,6 +8,7 @@ meta-learned is the parameters; what was learned about a task is returned, never
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -64,6 +65,9 @@ class MetaLearner(Configurable, nn.Module, ABC):
     estimated: str = ""
     """Why the gradient of `meta_loss` is an estimate and not its derivative; empty where it is the derivative."""
 
+    stage: Hashable = None
+    """What `reach` has changed besides tensors: a compiled step is compiled anew for each value."""
+
     needs_start: str = ""
     """Why it can only be trained after `start_from`; empty where it begins from nothing as well."""
 
@@ -78,6 +82,12 @@ class MetaLearner(Configurable, nn.Module, ABC):
     @abstractmethod
     def meta_loss(self, episode: Episode, *noise: Float[Tensor, " size"]) -> Float[Tensor, ""]:
         """What training minimises, for one task."""
+
+    def reach(self, done: float) -> None:
+        """Be told, before each training step, which share of the training is done: from 0 to below 1.
+
+        A method that changes as training goes on keeps what changes in buffers, or in attributes that `stage` names.
+        """
 
     def start_from(self, trained: MetaLearner) -> None:
         """Take over what another method has learned, before training: the weights of its net, unless overridden.

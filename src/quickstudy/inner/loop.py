@@ -76,7 +76,7 @@ def unroll(
 def _slopes(gradient: str, steps: int) -> list[Slope]:
     """How each step's slope is taken."""
     stored = min(steps, STORED)
-    exact = [_exact_slope] * (steps - stored) + [_unrolled_slope] * stored
+    exact: list[Slope] = [_exact_slope] * (steps - stored) + [_unrolled_slope] * stored
     if gradient == "exact":
         return exact
     if gradient == "unrolled":
@@ -88,7 +88,7 @@ def _slopes(gradient: str, steps: int) -> list[Slope]:
             "unrolled."
         )
     constant = steps if gradient == "first-order" else max(0, steps - int(last))
-    return [_first_order_slope] * constant + exact[constant:]
+    return [*[_first_order_slope] * constant, *exact[constant:]]
 
 
 def _unrolled_slope(loss: Loss, params: Params, data: tuple[Any, ...]) -> Params:

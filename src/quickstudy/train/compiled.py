@@ -59,7 +59,7 @@ class WholeStep:
         """The mean meta-loss over the tasks, and its gradient in every weight that is trained, by name."""
         learned, held = self._tensors()
         flat, spec = tree.flatten((learned, held, (episodes, *noise)))
-        shapes = tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in flat)
+        shapes = self.method.stage, tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in flat)
         with torch.no_grad():
             if shapes not in self._graphs:
                 start = time.perf_counter()

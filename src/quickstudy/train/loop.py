@@ -87,6 +87,7 @@ def fit(
         start = time.perf_counter() - owed
         numbers = range(state.number * size, (state.number + 1) * size)
         rate = state.optimizer.param_groups[0]["lr"]
+        method.reach(state.done(state.number))
         loss, norm = outer.backward(numbers)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             kept = "The weights of the step before are kept." if state.sound else "The step before broke the weights."

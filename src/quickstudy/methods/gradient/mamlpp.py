@@ -32,21 +32,21 @@ class MAMLPlusPlus(MetaLearner):
     Meta-learned: the initial weights, the normalising layers' scales and shifts, and a step size for each weight tensor
     and step (LSLR).
     Adapts by: `steps` steps down the support's mean loss; scales and shifts of normalising layers stay as they are.
-    Scored by: the query's negative log-likelihood after every step, weighed (equation 4): `early` is the share of the
-    steps before the last, evenly, the rest is the last step's.
+    Scored by: the query's negative log-likelihood after every step, weighed (equation 4): all steps alike at first;
+    the share of those before the last falls to `early` within the first `annealed` part of the training.
 
-    Normalisation statistics are those of the support at each step's weights, so every step has its own. What the paper
-    changes as training goes on is left out, since a meta-loss does not know how far training has come: its weights of
-    steps fall from even to an early share of 0.03·(T - 1)/T, its first epochs may be first-order. To do the same, train
-    with early=0.8, then go on from there with less. Scales and shifts are one for all steps. The outer cosine is
-    schedule=cosine.
+    Normalisation statistics are those of the support at each step's weights, so every step has its own. Scales and
+    shifts are one for all steps. The outer cosine is schedule=cosine.
 
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
         steps: Inner steps. Evaluation may ask for more, which take the last step's rates.
         rate: Where the learned step sizes start.
-        early: How much of the loss falls to the steps before the last.
+        early: How much of the loss falls to the steps before the last in the end: 0.03·(T - 1)/T in the paper.
+        annealed: In which part of the training it falls to that: 0.1 in the paper for Omniglot, 0.15 for Mini-ImageNet.
+        first_order: For which part of the training, from its start, slopes are constants (section 4, "derivative-order
+            annealing"); the authors' own settings have none.
         gradient: How the adapted weights depend on the initial ones.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
     """
@@ -60,7 +60,9 @@ class MAMLPlusPlus(MetaLearner):
         *,
         steps: Size = 5,
         rate: Rate = 0.1,
-        early: Fraction = 0.3,
+        early: Fraction = 0.024,
+        annealed: Fraction = 0.1,
+        first_order: Fraction = 0.0,
         gradient: Gradient = "exact",
         likelihood: Likelihood = "categorical",
     ) -> None:
@@ -69,15 +71,28 @@ class MAMLPlusPlus(MetaLearner):
         self.head = linear_head(width_of(net), outputs)
         self.steps = steps
         self.early = early
+        self.annealed = annealed
+        self.first_order = first_order
         self.gradient = gradient
+        self.stage = gradient
+        self.register_buffer("early_now", torch.tensor(float(early)), persistent=False)
         self.likelihood = likelihood
         self.rule = LearnedRates(rate=rate, per="tensor", steps=steps)
         self.rates = kept(self.rule.learned(self._parts()[0]))
 
+    early_now: Tensor
+    stage: Gradient
+
+    def reach(self, done: float) -> None:
+        """Let the weights of steps be those of this moment of the training, and the gradient too."""
+        even, left = 1 - 1 / self.steps, max(0.0, 1 - done / self.annealed) if self.annealed else 0.0
+        self.early_now.fill_(self.early + (even - self.early) * left)
+        self.stage = "first-order" if done < self.first_order else self.gradient
+
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         losses = [self._score(weights, episode) for weights in self._path(episode.support, self.steps)[1:]]
         early, last = torch.stack(losses[:-1] or losses), losses[-1]
-        return self.early * early.mean() + (1 - self.early) * last
+        return self.early_now * early.mean() + (1 - self.early_now) * last
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)
@@ -105,7 +120,7 @@ class MAMLPlusPlus(MetaLearner):
             kind=self.likelihood,
             rule=self.rule,
             steps=steps,
-            gradient=self.gradient,
+            gradient=self.stage,
             learned=given(self.rates),
             fixed=fixed,
         )
