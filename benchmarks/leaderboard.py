@@ -172,7 +172,7 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
         steps = None
     answers = answer(method, protocol, steps=steps, device=device_of(run.settings.training))
     floors: tuple[Result, ...] = ()
-    if row == board.floors_of and asked.get("steps") in (None, 1):
+    if row == board.floors_of and asked == board.protocols[board.usual[0]]:
         floors = assess(run, protocol, Options(curves=False, quiet=True)).floors
     return Record(
         run=run_info(run, method, scalars),
