@@ -91,3 +91,14 @@ def test_parts_of_a_batch_are_all_of_it() -> None:
     parts = [part[0].support.x for part in pace.split(batch, 3)]
     assert [len(part) for part in parts] == [3, 3, 1]
     assert torch.equal(torch.cat(parts), batch[0].support.x)
+
+
+def test_few_of_many_shapes_are_measured(asked: list[tuple[str, int]]) -> None:
+    """Where sizes are drawn from ranges almost every batch has a shape of its own."""
+    state = TrainState(sine_method(), Training(steps=1000, batch=TASKS))
+    for tasks in range(2, 12):
+        assert chosen(state, tasks)[0] == "map"
+    assert len(state.plans) == pace.SHAPES
+    measured = len(asked)
+    assert chosen(state, 16) == plan(state.method, SOURCE.batch(range(16)))
+    assert len(asked) == measured
