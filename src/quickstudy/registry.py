@@ -46,11 +46,20 @@ METHODS = {
     "r2d2": "quickstudy.methods.metric.r2d2:R2D2",
     "metaoptnet": "quickstudy.methods.metric.metaoptnet:MetaOptNet",
     "tadam": "quickstudy.methods.metric.tadam:TADAM",
+    "lstm": "quickstudy.methods.memory.lstm:LSTM",
+    "mann": "quickstudy.methods.memory.mann:MANN",
+    "snail": "quickstudy.methods.memory.snail:SNAIL",
+    "transformer": "quickstudy.methods.memory.transformer:InContext",
+    "srwm": "quickstudy.methods.memory.srwm:SRWM",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",
     "finetune": "quickstudy.methods.gradient.finetune:FineTune",
     "dkt": "quickstudy.methods.bayesian.dkt:DKT",
+    "versa": "quickstudy.methods.bayesian.versa:VERSA",
+    "abml": "quickstudy.methods.bayesian.abml:ABML",
+    "platipus": "quickstudy.methods.bayesian.platipus:PLATIPUS",
+    "bmaml": "quickstudy.methods.bayesian.bmaml:BMAML",
     "cnp": "quickstudy.methods.conditional.cnp:CNP",
     "np": "quickstudy.methods.conditional.np:NP",
     "convcnp": "quickstudy.methods.conditional.convcnp:ConvCNP",
@@ -66,6 +75,8 @@ TASKS = {
     "features": "quickstudy.tasks.features:Features",
     "folder": "quickstudy.tasks.folder:Folder",
     "sines": "quickstudy.tasks.sines:Sines",
+    "linear": "quickstudy.tasks.linear:Linear",
+    "quadratics": "quickstudy.tasks.linear:Quadratics",
     "gp": "quickstudy.tasks.gp:GP",
 }
 
@@ -193,8 +204,13 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
     },
     "tnet": {"rate": 0.01},
     "dkt": {"kernel": "spectral"},
+    "abml": {"rule": {"name": "sgd", "rate": 0.01}},
+    "platipus": {"rule": {"name": "sgd", "rate": 0.01}},
+    "bmaml": {"rate": 0.05},
     "imaml": {"rule": {"name": "sgd", "rate": 0.01}},
     "cavia": {"context": 5, "at": "first", "steps": 1},
+    "lstm": {"scored": "all"},
+    "transformer": {"scored": "all"},
 }
 
 # What every result must beat: how each floor is made of a registered method. `net` replaces the run's own

@@ -8,9 +8,10 @@ from helpers import random_episodes
 from quickstudy import Episode
 from quickstudy.checks import CHECKS, parametrised
 from quickstudy.core import tree
-from quickstudy.methods.metric.context import Cell, QueryContext, SupportContext
+from quickstudy.methods.metric.context import QueryContext, SupportContext
 from quickstudy.methods.metric.matching import MatchingNet
 from quickstudy.nets import Flatten
+from quickstudy.nets.recurrent import Cell
 
 
 def one() -> Episode:

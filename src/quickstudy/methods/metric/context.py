@@ -6,29 +6,12 @@ import torch
 from torch import nn
 
 from quickstudy.core.shapes import Bool, Float, Tensor
+from quickstudy.nets.recurrent import Cell
 
-__all__ = ["Cell", "QueryContext", "SupportContext"]
+__all__ = ["QueryContext", "SupportContext"]
 
 FAR = 1e30
 """The length given to padding, so that it comes last in order."""
-
-State = tuple[Tensor, Tensor]
-
-
-class Cell(nn.Module):
-    """An LSTM cell (Hochreiter and Schmidhuber 1997), with gates in the order of torch's, whose own does not vmap."""
-
-    def __init__(self, inputs: int, width: int, hidden: int | None = None) -> None:
-        super().__init__()
-        self.of_input = nn.Linear(inputs, 4 * width)
-        self.of_hidden = nn.Linear(hidden or width, 4 * width, bias=False)
-
-    def forward(self, x: Float[Tensor, "*n i"], state: State) -> State:
-        """The next hidden and cell state."""
-        hidden, cell = state
-        entry, forget, new, out = (self.of_input(x) + self.of_hidden(hidden)).chunk(4, dim=-1)
-        cell = forget.sigmoid() * cell + entry.sigmoid() * new.tanh()
-        return out.sigmoid() * cell.tanh(), cell
 
 
 class SupportContext(nn.Module):
