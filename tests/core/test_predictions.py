@@ -7,7 +7,8 @@ import torch
 from torch import distributions as D
 
 from quickstudy import Categorical, Gaussian, Mixture, over_tasks
-from quickstudy.core.predictions import likelihood
+from quickstudy.core.predictions import Ordered, likelihood
+from quickstudy.errors import MethodError
 
 
 @pytest.fixture
@@ -115,3 +116,34 @@ def test_far_from_the_mean_the_nll_stays_finite():
     y = torch.tensor([[1e6]])
     part = Gaussian(torch.zeros(2, 1, 1), torch.ones(2, 1, 1))
     assert torch.isfinite(Mixture(part, torch.zeros(2)).nll(y)).all()
+
+
+LEVELS = [0.025, 0.25, 0.5, 0.9, 0.975]
+
+
+@pytest.mark.parametrize("p", LEVELS)
+def test_quantiles_are_torchs_and_undo_the_cdf(draws, p):
+    mean, std = normal(4, 2, generator=draws), normal(4, 2, generator=draws).exp()
+    said = Gaussian(mean, std)
+    torch.testing.assert_close(said.quantile(p), D.Normal(mean, std).icdf(torch.tensor(p, dtype=torch.float64)))
+    torch.testing.assert_close(said.cdf(said.quantile(p)), torch.full_like(mean, p))
+    means, stds = normal(3, 4, 2, generator=draws), normal(3, 4, 2, generator=draws).exp()
+    mixed = Mixture(Gaussian(means, stds), normal(3, generator=draws))
+    assert isinstance(mixed, Ordered)
+    torch.testing.assert_close(mixed.cdf(mixed.quantile(p)), torch.full_like(mean, p), rtol=0, atol=1e-9)
+    weight = mixed.log_weight.softmax(0)[:, None, None]
+    y = normal(4, 2, generator=draws)
+    torch.testing.assert_close(mixed.cdf(y), (weight * D.Normal(means, stds).cdf(y)).sum(0))
+
+
+def test_a_mixture_far_apart_has_its_quantiles_in_its_parts():
+    said = Mixture(Gaussian(torch.tensor([[[-10.0]], [[10.0]]]), torch.ones(2, 1, 1)), torch.zeros(2))
+    assert said.quantile(0.25).item() == pytest.approx(-10, abs=1e-3)
+    assert said.quantile(0.75).item() == pytest.approx(10, abs=1e-3)
+
+
+def test_classes_have_no_quantiles():
+    said = Mixture(Categorical(torch.zeros(2, 3, 4)), torch.zeros(2))
+    assert not isinstance(Categorical(torch.zeros(3, 4)), Ordered)
+    with pytest.raises(MethodError, match="a mixture of Categorical has no order"):
+        said.quantile(0.5)

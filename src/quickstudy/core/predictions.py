@@ -7,20 +7,24 @@ Bayesian methods share every other line of the library. They are NamedTuples: th
 from __future__ import annotations
 
 import math
+from statistics import NormalDist
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from quickstudy.core import tree
 from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.errors import MethodError
 
-__all__ = ["Categorical", "Gaussian", "Likelihood", "Metric", "Mixture", "Prediction", "likelihood"]
+__all__ = ["Categorical", "Gaussian", "Likelihood", "Metric", "Mixture", "Ordered", "Prediction", "likelihood"]
 
 
 Likelihood = Literal["categorical", "gaussian"]
 """What a net's plain output means: logits of classes, or real values."""
 
 Metric = Literal["accuracy", "mse"]
+
+BISECTIONS = 40
+"""Halvings by which a mixture's quantile is found: to rounding in float32."""
 
 
 @runtime_checkable
@@ -40,6 +44,17 @@ class Prediction(Protocol):
 
     def score(self, y: Tensor) -> Tensor:
         """Accuracy (0 or 1) or squared error, one an example [n]."""
+
+
+@runtime_checkable
+class Ordered(Protocol):
+    """A prediction of real values that also says how likely lesser ones are: it has central intervals."""
+
+    def cdf(self, y: Tensor) -> Tensor:
+        """The probability of each target below `y`, [n, *out]."""
+
+    def quantile(self, p: float) -> Tensor:
+        """The value below which each target lies with probability `p` (above 0, below 1), [n, *out]."""
 
 
 class Categorical(NamedTuple):
@@ -93,6 +108,13 @@ class Gaussian(NamedTuple):
     def score(self, y: Float[Tensor, "n *out"]) -> Float[Tensor, " n"]:
         return (y - self.mean).square().flatten(1).mean(-1)
 
+    def cdf(self, y: Float[Tensor, "n *out"]) -> Float[Tensor, "n *out"]:
+        below: Tensor = torch.special.ndtr((y - self.mean) / self.std)
+        return below
+
+    def quantile(self, p: float) -> Float[Tensor, "n *out"]:
+        return self.mean + NormalDist().inv_cdf(p) * self.std
+
 
 class Mixture(NamedTuple):
     """Several predictions at once, weighted: what an ensemble or a posterior over learners says.
@@ -109,12 +131,12 @@ class Mixture(NamedTuple):
 
     @property
     def mean(self) -> Tensor:
-        each: Tensor = torch.stack([part.mean for part in self._members()])
+        each: Tensor = torch.func.vmap(lambda part: part.mean)(self.parts)
         weight = self._weight().view(-1, *(1,) * (each.ndim - 1))
         return (weight * each).sum(0)
 
     def nll(self, y: Tensor) -> Float[Tensor, " n"]:
-        log_p = torch.stack([-part.nll(y) for part in self._members()])
+        log_p: Tensor = -torch.func.vmap(lambda part: part.nll(y))(self.parts)
         return -torch.logsumexp(log_p + self.log_weight.log_softmax(0)[:, None], 0)
 
     def score(self, y: Tensor) -> Float[Tensor, " n"]:
@@ -122,11 +144,38 @@ class Mixture(NamedTuple):
             return Categorical(self.mean.clamp(min=1e-30).log()).score(y)
         return (y - self.mean).square().flatten(1).mean(-1)
 
+    def cdf(self, y: Tensor) -> Tensor:
+        """The probability of a real value below `y`.
+
+        Raises:
+            MethodError: the parts are not Gaussian: classes have no order.
+        """
+        each = torch.func.vmap(lambda part: part.cdf(y))(self._real())
+        below: Tensor = torch.tensordot(self._weight(), each, 1)
+        return below
+
+    def quantile(self, p: float) -> Tensor:
+        """The value below which a real value lies with probability `p`, by bisection between the members' own.
+
+        Raises:
+            MethodError: as `cdf`.
+        """
+        each = torch.func.vmap(lambda part: part.quantile(p))(self._real())
+        low: Tensor = each.amin(0)
+        high: Tensor = each.amax(0)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            below = self.cdf(middle) < p
+            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+        return (low + high) / 2
+
+    def _real(self) -> Gaussian:
+        if not isinstance(self.parts, Gaussian):
+            raise MethodError(f"a mixture of {type(self.parts).__name__} has no order; expected one of Gaussian parts.")
+        return self.parts
+
     def _weight(self) -> Float[Tensor, " m"]:
         return self.log_weight.softmax(0)
-
-    def _members(self) -> list[Categorical | Gaussian]:
-        return tree.unstack(self.parts)
 
 
 def likelihood(kind: Likelihood, output: Float[Tensor, "n *out"]) -> Categorical | Gaussian:

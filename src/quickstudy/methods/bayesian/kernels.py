@@ -65,6 +65,7 @@ class RBF(Covariance):
 class Spectral(Covariance):
     """Σᵢ wᵢ Πₖ exp(-2π² τₖ² vᵢₖ) cos(2π τₖ μᵢₖ), with τ the difference of features (Wilson and Adams 2013).
 
+    GPyTorch's, which the authors of DKT used, multiplies over the features what is summed over the components.
     Frequencies start at random, so that components differ, and small, so that features some units apart are alike.
     """
 
