@@ -79,6 +79,7 @@ TASKS = {
     "features": "quickstudy.tasks.features:Features",
     "folder": "quickstudy.tasks.folder:Folder",
     "sines": "quickstudy.tasks.sines:Sines",
+    "ambiguous": "quickstudy.tasks.ambiguous:Ambiguous",
     "linear": "quickstudy.tasks.linear:Linear",
     "quadratics": "quickstudy.tasks.linear:Quadratics",
     "gp": "quickstudy.tasks.gp:GP",
