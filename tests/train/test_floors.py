@@ -8,6 +8,8 @@ from pathlib import Path
 import torch
 
 from quickstudy import registry
+from quickstudy.core.settings import load
+from quickstudy.nets import MLP, Flatten
 from quickstudy.train.floors import conventional_run, make_floors
 from quickstudy.train.settings import Training
 from train.runs import sine_run, weights
@@ -33,3 +35,13 @@ def test_another_training_is_another_run(tmp_path: Path) -> None:
     second = conventional_run(longer, tmp_path / "floors")
     assert not torch.equal(weights(first), weights(second))
     assert torch.equal(weights(first), weights(conventional_run(run, tmp_path / "floors")))
+
+
+def test_floors_of_a_method_that_reads_vectors_itself_have_a_net(tmp_path: Path) -> None:
+    """On its net, which is none, they would be straight lines."""
+    run = dataclasses.replace(sine_run(), method=load("method", "cnp"), net=load("net", "flatten"))
+    for _, floor in make_floors(run, tmp_path / "floors", Training(steps=1, batch=2)):
+        assert isinstance(floor.net, MLP)
+    plain = dataclasses.replace(sine_run(), net=load("net", "flatten"))
+    for _, floor in make_floors(plain, tmp_path / "others", Training(steps=1, batch=2)):
+        assert isinstance(floor.net, Flatten)

@@ -49,13 +49,22 @@ def make_floors(
         method = load("method", {"name": entry["method"], **settings})
         if values and not owner_of(method).tags.regression:
             continue
-        net = load("net", str(entry["net"])) if "net" in entry else run.net
+        net = load("net", str(entry["net"])) if "net" in entry else _comparable(run)
         floor = dataclasses.replace(run, method=method, net=net, train={}, training=training)
         built = build_method(floor)
         if entry["trained"]:
             weights = weights or weights_of(conventional_run(floor, folder, progress, workers))
             load_weights(built, weights)
         yield name, built
+
+
+def _comparable(run: RunSettings) -> Any:
+    """A net as able as the run's own; None for the usual one, where a method reads vectors by layers of its own.
+
+    The net of such a run is "flatten", and a floor on it would be a straight line.
+    """
+    own = owner_of(run.method).tags.vectors
+    return None if own != "mlp" and run.net is not None and owner_of(run.net) is registry.get("net", own) else run.net
 
 
 def conventional_run(
