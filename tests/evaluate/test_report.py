@@ -369,3 +369,16 @@ def test_colours_stand_out_from_what_is_behind_them(pages: dict[str, Page], sche
         assert contrast(colours[f"series-{n}"], colours["card"]) >= 3
     assert contrast(colours["loud"], colours["loud-page"]) >= 4.5
     assert set(re.findall(r"var\(--([\w-]+)\)", source)) <= set(colours)
+
+
+def test_intervals_of_real_values_are_told_on_page_and_in_markdown(tmp_path):
+    held = (r.Interval(0.5, 0.481, 0.71), r.Interval(0.95, 0.931, 1.204))
+    whole = dataclasses.replace(record(), calibration=None, intervals=held)
+    said = "Central 95 % intervals hold 93.1 % of the values, and are 1.20 wide on average."
+    text = run_markdown(whole)
+    assert said in text
+    assert "| 50 % | 48.1 % | 0.710 |" in text
+    page = write_report(whole, tmp_path).read_text(encoding="utf-8")
+    assert said in page
+    assert "48.1 %" in page
+    assert say.coverage(record()) == ""

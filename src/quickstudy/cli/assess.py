@@ -19,6 +19,7 @@ from quickstudy.evaluate import (
     calibration,
     draw_episodes,
     evaluate_floors,
+    intervals,
     result,
     shots_curve,
     steps_curve,
@@ -72,6 +73,7 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
         floors=_floors(run, protocol, options) if options.floors else (),
         curves=_curves(method, protocol, options) if options.curves else Curves(),
         calibration=calibration(answers),
+        intervals=intervals(answers),
         learning=tuple(_learning(run)),
         episodes=draw_episodes(method, protocol),
     )

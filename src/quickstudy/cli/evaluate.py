@@ -89,6 +89,8 @@ def show(record: Record) -> None:
     screen.say(f"\n{findings.headline(record)}", style="bold")
     if near := findings.best_floor(record):
         screen.say(near)
+    if held := findings.coverage(record):
+        screen.say(held)
     if record.run.transductive:
         screen.say(findings.TRANSDUCTIVE, style="yellow")
 

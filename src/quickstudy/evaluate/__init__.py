@@ -1,6 +1,6 @@
 """Honest results: frozen protocols, intervals, floors, calibration, curves and the records they leave."""
 
-from quickstudy.evaluate.calibration import calibration
+from quickstudy.evaluate.calibration import calibration, intervals
 from quickstudy.evaluate.curves import shots_curve, steps_curve
 from quickstudy.evaluate.drawn import draw_episodes
 from quickstudy.evaluate.evaluate import Answers, answer, evaluate, result
@@ -19,6 +19,7 @@ __all__ = [
     "evaluate",
     "evaluate_floors",
     "holm",
+    "intervals",
     "paired",
     "result",
     "shots_curve",

@@ -6,10 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.core.settings import Size
-from quickstudy.evaluate.evaluate import Answers
-from quickstudy.evaluate.record import Bin, Calibration
+from quickstudy.evaluate.evaluate import LEVELS, Answers
+from quickstudy.evaluate.record import Bin, Calibration, Interval
 
-__all__ = ["BINS", "calibration"]
+__all__ = ["BINS", "calibration", "intervals"]
 
 BINS = 15
 """As in Guo et al. (2017, "On calibration of modern neural networks")."""
@@ -40,6 +40,16 @@ def calibration(answers: Answers, bins: Size = BINS) -> Calibration | None:
         nll=float(answers.nll.mean()),
         brier=float(answers.brier.mean()),
     )
+
+
+def intervals(answers: Answers) -> tuple[Interval, ...]:
+    """The coverage and the mean width of central intervals at each of `LEVELS`; none where values have no order.
+
+    Narrower is better among predictions that cover what they say (Gneiting et al. 2007, "sharpness subject to
+    calibration").
+    """
+    figures = zip(LEVELS, answers.inside, answers.width, strict=True) if len(answers.inside) else ()
+    return tuple(Interval(level, float(inside.mean()), float(width.mean())) for level, inside, width in figures)
 
 
 def _mean(values: NDArray[np.float64], place: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from quickstudy.core import chance, tree
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner, Stepwise
 from quickstudy.core.lift import over_tasks, plan
-from quickstudy.core.predictions import Metric
+from quickstudy.core.predictions import Metric, Ordered, Prediction
 from quickstudy.core.workers import Arrays, Workers
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate.protocol import Protocol
@@ -27,11 +27,14 @@ from quickstudy.evaluate.record import Result
 from quickstudy.evaluate.statistics import class_bootstrap, t_interval
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["Answers", "How", "Progress", "answer", "evaluate", "noise_for", "place_of", "result"]
+__all__ = ["LEVELS", "Answers", "How", "Progress", "answer", "evaluate", "noise_for", "place_of", "result"]
 
 How = Literal["auto", "map", "loop"]
 Progress = Callable[[int, int], None]
 """Called with the number of episodes done and their total."""
+
+LEVELS = (0.5, 0.9, 0.95)
+"""Probabilities of the central intervals of real values that are measured."""
 
 BATCH = 64
 """Episodes drawn at a time. Workers share whole batches, so that no figure depends on how many they are."""
@@ -58,6 +61,11 @@ class Answers:
     """Wall-clock time of adapting and predicting, without drawing the episodes; of all workers together."""
     digest: str
     """Of the episodes."""
+    inside: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
+    """Of each of `LEVELS`, the fraction of each query's values in that central interval, [levels, n]; empty for classes
+    and for predictions that say no intervals."""
+    width: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
+    """How wide those intervals are, [levels, n]; empty likewise."""
 
 
 def evaluate(
@@ -168,7 +176,7 @@ class _Part:
     start: int
     """The number of its first episode."""
     figures: NDArray[np.float64]
-    """Score, nll, confidence and Brier score, [4, t, queries]."""
+    """Score, nll, confidence, Brier score and what intervals say, [figures, t, queries]."""
     mask: NDArray[np.bool_]
     classes: NDArray[np.int64] | None
     seconds: float
@@ -221,7 +229,7 @@ class _Session:
         return self.method.adapt(episode.support, *noise)
 
     def figures(self, episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
-        """Score, nll, confidence and Brier score of each query of one task, [4, n]."""
+        """Score, nll, confidence, Brier score and what intervals say of each query of one task, [figures, n]."""
         prediction = self.method.predict(self.adapt(episode, *noise), episode.query.x)
         if prediction.metric != self.metric:
             raise MethodError(
@@ -233,7 +241,7 @@ class _Session:
         score, nll = prediction.score(y), prediction.nll(y)
         if self.metric == "mse":
             unknown = torch.full_like(score, math.nan)
-            return torch.stack([score, nll, unknown, unknown])
+            return torch.stack([score, nll, unknown, unknown, *_intervals(prediction, y)])
         p = prediction.mean
         return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
 
@@ -254,7 +262,8 @@ class _Session:
 
     def collect(self, parts: list[_Part]) -> Answers:
         kept = [part.figures[:, part.mask] for part in parts]
-        score, nll, confidence, brier = np.concatenate(kept, axis=1)
+        score, nll, confidence, brier, *ordered = np.concatenate(kept, axis=1)
+        inside, width = np.array(ordered).reshape(2, -1, len(score)) if ordered else np.empty((2, 0, 0))
         return Answers(
             metric=self.metric,
             values=np.concatenate([_means(part.figures[0], part.mask) for part in parts]),
@@ -265,7 +274,18 @@ class _Session:
             brier=brier,
             seconds=sum(part.seconds for part in parts),
             digest=self.digest,
+            inside=inside,
+            width=width,
         )
+
+
+def _intervals(prediction: Prediction, y: torch.Tensor) -> list[torch.Tensor]:
+    """Of each level, the fraction of each query's values inside; then of each level, the mean width. [n] each."""
+    if not isinstance(prediction, Ordered):
+        return []
+    ends = [(prediction.quantile(0.5 - level / 2), prediction.quantile(0.5 + level / 2)) for level in LEVELS]
+    inside = [((low <= y) & (y <= high)).to(y.dtype).flatten(1).mean(1) for low, high in ends]
+    return inside + [(high - low).flatten(1).mean(1) for low, high in ends]
 
 
 def place_of(method: MetaLearner) -> tuple[torch.device, torch.dtype]:

@@ -16,6 +16,7 @@ from quickstudy.evaluate.statistics import t_interval
 
 __all__ = [
     "ALPHA",
+    "INTERVALS",
     "MEANING",
     "TRANSDUCTIVE",
     "Verdict",
@@ -23,11 +24,13 @@ __all__ = [
     "best_floor",
     "chance",
     "choice",
+    "coverage",
     "difference",
     "duration",
     "episode_size",
     "facts",
     "headline",
+    "interval_rows",
     "machine_facts",
     "number",
     "protocol_facts",
@@ -51,6 +54,9 @@ TRANSDUCTIVE = (
     "Queries are normalised together, so each prediction depends on the other queries of its episode. "
     "Compare this result only with other transductive ones."
 )
+
+INTERVALS = ("interval", "values inside", "mean width")
+"""The headings of `interval_rows`."""
 
 ALPHA = 0.05
 """The p-value, after Holm, below which two runs are said to differ."""
@@ -149,6 +155,28 @@ def ranking(comparison: Comparison) -> str:
     if level:
         return f"{leader.name} scores best, {where}, but cannot be told apart from: {', '.join(level)}."
     return f"{leader.name} is ahead of {'the other' if len(results) == 2 else 'all the others'}: {where}."
+
+
+def coverage(record: Record) -> str:
+    """What the widest intervals hold and how wide they are, in one sentence; "" where there are none.
+
+    Such as "Central 95 % intervals hold 93.1 % of the values, and are 1.20 wide on average."
+    """
+    if not record.intervals:
+        return ""
+    widest = max(record.intervals, key=lambda each: each.level)
+    return (
+        f"Central {100 * widest.level:.0f} % intervals hold {score(widest.coverage, 'accuracy')} of the values, and "
+        f"are {number(widest.width, 'mse')} wide on average."
+    )
+
+
+def interval_rows(record: Record) -> list[list[str]]:
+    """Level, coverage and mean width of each interval, under the headings `INTERVALS`."""
+    return [
+        [f"{100 * each.level:.0f} %", score(each.coverage, "accuracy"), number(each.width, "mse")]
+        for each in record.intervals
+    ]
 
 
 def facts(record: Record) -> dict[str, list[tuple[str, str]]]:

@@ -33,6 +33,7 @@ __all__ = [
     "DrawnPoints",
     "DrawnQuery",
     "DrawnSupport",
+    "Interval",
     "Learned",
     "Machine",
     "Pair",
@@ -193,6 +194,18 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Interval:
+    """Whether central intervals of real values hold as many as they say, over the queries of all episodes."""
+
+    level: float
+    """What they say: the probability with which a value lies inside."""
+    coverage: Number
+    """The fraction of values that did."""
+    width: Number
+    """Mean: how sharp they are."""
+
+
+@dataclass(frozen=True)
 class Learned:
     """A point of the learning curve."""
 
@@ -308,6 +321,8 @@ class Record(Kept):
     floors: tuple[Result, ...] = ()
     curves: Curves = Curves()
     calibration: Calibration | None = None
+    intervals: tuple[Interval, ...] = ()
+    """Of real values; empty for classes."""
     learning: tuple[Learned | Validated, ...] = ()
     episodes: tuple[DrawnEpisode | DrawnPoints, ...] = ()
     version: Literal[1] = VERSION

@@ -74,7 +74,8 @@ def run_markdown(record: Record) -> str:
         note = "ahead; intervals overlap" if v.standing == "ahead" and v.overlap else v.standing
         rows.append([v.floor.name, *_scores(v.floor), gain, note])
     head = ["method", MEASURE[r.metric], "over classes", "NLL", "the run's lead", "verdict"]
-    parts = [*lead, "## Against the floors", _table(head, rows), *_curves(record), *_calibration(record)]
+    parts = [*lead, "## Against the floors", _table(head, rows)]
+    parts += [*_curves(record), *_calibration(record), *_intervals(record)]
     drawn = [_told(n, e) for n, e in enumerate(record.episodes, 1)]
     parts += ["## Test episodes", "\n".join(drawn)] if drawn else []
     return _document([*parts, "## How this was measured", *_facts(say.facts(record)), say.MEANING])
@@ -145,6 +146,12 @@ def _calibration(record: Record) -> list[str]:
     ]
     figures = f"Expected calibration error {100 * c.ece:.1f} %, NLL {c.nll:.3g} nats, Brier score {c.brier:.3g}."
     return ["## Calibration", figures, _table(["confidence", "queries", "mean confidence", "right"], rows)]
+
+
+def _intervals(record: Record) -> list[str]:
+    if not record.intervals:
+        return []
+    return ["## Intervals", say.coverage(record), _table(list(say.INTERVALS), say.interval_rows(record))]
 
 
 def _told(n: int, e: DrawnEpisode | DrawnPoints) -> str:

@@ -56,7 +56,7 @@ def curves(records: Sequence[Record]) -> str:
         note = f"By number of support examples{' of each class' * (measure == MEASURE['accuracy'])}."
         made.append(_curve("Shots", note, shots, ("shots", measure)))
     if len(records) == 1:
-        made += calibration(records[0].calibration)
+        made += [*calibration(records[0].calibration), *_covered(records[0])]
     return cards(made)
 
 
@@ -68,6 +68,13 @@ def calibration(c: Calibration | None) -> list[str]:
     pairs = [(f"confidence {b.confidence:.2f}", f"{b.accuracy:.2f} right") for b in c.bins if b.count]
     note = f"Expected calibration error {100 * c.ece:.1f} %, NLL {c.nll:.3g} nats, Brier score {c.brier:.3g}."
     return [card("Calibration", note, plots.reliability("calibration", f"Reliability. {listed(pairs)}", bins))]
+
+
+def _covered(record: Record) -> list[str]:
+    """What central intervals of real values hold; nothing where there are none."""
+    if not record.intervals:
+        return []
+    return [card("Intervals", say.coverage(record), table("By level.", say.INTERVALS, say.interval_rows(record)))]
 
 
 def episodes(drawn: Sequence[DrawnEpisode | DrawnPoints]) -> str:

@@ -125,5 +125,5 @@ class AmbiguousSource(TaskSource):
 
 
 def _examples(x: Array, y: Array) -> Examples:
-    column = [torch.from_numpy(each.astype(np.float32))[..., None] for each in (x, y)]
-    return Examples(*column, torch.ones(x.shape, dtype=torch.bool))
+    places, values = (torch.from_numpy(each.astype(np.float32))[..., None] for each in (x, y))
+    return Examples(places, values, torch.ones(x.shape, dtype=torch.bool))
