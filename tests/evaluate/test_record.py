@@ -45,7 +45,8 @@ def test_a_record_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_the_schema_is_the_documented_one() -> None:
     values = full().to_json()
     assert list(values) == [
-        "version", "run", "protocol", "machine", "result", "floors", "curves", "calibration", "intervals", "learning", "episodes",
+        "version", "run", "protocol", "machine", "result", "floors", "curves", "calibration",
+        "intervals", "learning", "episodes",
     ]  # fmt: skip
     assert values["learning"] == [
         {"step": 1, "loss": 0.5, "seconds": 0.1},
