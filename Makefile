@@ -31,6 +31,7 @@ bench: .venv/core.stamp
 	.venv/bin/python benchmarks/sampling.py $(BENCH)
 	.venv/bin/python benchmarks/growth.py $(BENCH)
 	.venv/bin/python benchmarks/workers.py $(BENCH)
+	.venv/bin/python benchmarks/to_accuracy.py $(BENCH)
 	.venv/bin/python benchmarks/page.py $(BENCH)
 
 check: lint types docs package

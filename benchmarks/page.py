@@ -61,6 +61,7 @@ def gather(folder: Path) -> list[Section]:
         ("latency", _latency),
         ("workers", _workers),
         ("growth", _growth),
+        ("to-accuracy", _to_accuracy),
     ):
         found = read(name, folder)
         if found:
@@ -160,6 +161,22 @@ def _growth(found: dict[str, Any]) -> Section:
     head = ["against", "sizes", "exponent of CPU time", "exponent of memory"]
     text = "Exponents over the larger half of the sizes. " + conditions(found)
     return "How cost grows", text, [(head, rows)], plots
+
+
+def _to_accuracy(found: dict[str, Any]) -> Section:
+    rows, lines = [], {}
+    for row in found["rows"]:
+        if "skipped" in row:
+            rows.append([row["name"], f"not measured: {row['skipped']}", "", "", ""])
+            continue
+        last = row["curve"][-1]
+        times = f"{row['ratio']:.1f}" if row["reached"] else f"more than {row['ratio']:.1f}"
+        figures = [f"{last['seconds']:.0f}", str(last["steps"]), f"{100 * last['accuracy']:.1f} %"]
+        rows.append([row["name"], *figures, times])
+        lines[row["name"]] = [(each["seconds"], 100 * each["accuracy"]) for each in row["curve"]]
+    head = ["", "seconds of training", "steps", "accuracy then", "time over the first row's"]
+    title = f"Time to {100 * found['target']:.0f} % on Omniglot's validation classes, 5-way 1-shot"
+    return title, conditions(found), [(head, rows)], [curves(lines, "seconds of training", "accuracy, per cent")]
 
 
 def bars(found: dict[str, Any]) -> str:
