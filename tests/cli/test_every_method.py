@@ -1,0 +1,57 @@
+"""Every method and variant from the command line, with its defaults: trained for two steps, methods evaluated too."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from quickstudy import registry
+from quickstudy.cli import main
+from quickstudy.core.settings import load, owner_of
+
+NAMES = [*registry.METHODS, *registry.VARIANTS]
+SMALL = "--batch 1 --steps 2 --validate-every 0 --quiet --threads 1"
+GLYPHS = "--tasks glyphs --tasks.ways 2 --tasks.shots 2 --tasks.queries 1"
+NETS = {"gradient": "--net mlp --net.hidden 4", "bayesian": "--net mlp --net.hidden 4"}  # in which all weights may step
+CONV = "--net conv4 --net.width 4 --net.downsample stride"
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def train(name: str, flags: str, out: str) -> None:
+    assert main(["train", name, *flags.split(), *SMALL.split(), "--out", out]) == 0
+
+
+def evaluated(run: str, capsys: pytest.CaptureFixture[str]) -> float:
+    capsys.readouterr()
+    asked = "--episodes 3 --no-floors --no-curves --quiet --threads 1 --json"
+    assert main(["evaluate", run, *asked.split()]) == 0
+    return float(json.loads(capsys.readouterr().out)["result"]["mean"])
+
+
+def those_that_learn(kind: str) -> list[str]:
+    return [name for name in NAMES if getattr(owner_of(load("method", name)).tags, kind)]
+
+
+@pytest.mark.parametrize("name", those_that_learn("classification"))
+def test_classes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    family = owner_of(load("method", name)).__module__.split(".")[-2]
+    flags = f"{GLYPHS} {NETS.get(family, CONV)}"
+    if name == "rfs-distill":
+        train("rfs", flags, "first")
+        flags += " --start first"
+    train(name, flags, "run")
+    if name in registry.METHODS:
+        assert 0 <= evaluated("run", capsys) <= 1
+
+
+@pytest.mark.parametrize("name", those_that_learn("regression"))
+def test_values(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    train(name, "--tasks sines", "run")
+    if name not in those_that_learn("classification"):
+        assert 0 < evaluated("run", capsys) < 1e3
