@@ -5,7 +5,8 @@
 makes a virtual environment for the peers (once, by default `build/oracles`; choose another with `--environment`) and
 runs tests/peers there. It prints every distance as ‖ours - theirs‖ / ‖theirs‖ and exits with 1 if one is beyond its
 limit. Peers: cvxpy and cvxpylayers (support vector machine), scikit-learn (logistic and ridge regression), EasyFSL
-(prototypes, matching, relations, SimpleShot), TorchOpt (implicit gradient), higher (unrolled gradient).
+(prototypes, matching, relations, SimpleShot), TorchOpt (implicit gradient), higher (unrolled gradient), GPyTorch
+(Gaussian processes).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = [
-    ["cvxpy", "cvxpylayers", "scikit-learn", "torchopt==0.7.3", "higher==0.2.1"],
+    ["cvxpy", "cvxpylayers", "scikit-learn", "gpytorch", "torchopt==0.7.3", "higher==0.2.1"],
     ["--no-deps", "easyfsl==1.5.0"],  # what it asks for besides torch is not used here, and may not fit a CPU torch
 ]
 
