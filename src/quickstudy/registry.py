@@ -51,6 +51,7 @@ METHODS = {
     "snail": "quickstudy.methods.memory.snail:SNAIL",
     "transformer": "quickstudy.methods.memory.transformer:InContext",
     "srwm": "quickstudy.methods.memory.srwm:SRWM",
+    "pfn": "quickstudy.methods.memory.pfn:PFN",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",

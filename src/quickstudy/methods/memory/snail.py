@@ -41,7 +41,7 @@ class SNAIL(QueryScored):
 
     Layers are those for Omniglot (appendix A): attention, a block of convolutions, attention, another block, attention,
     and a linear map. A block has a convolution for each power of two below `reach`, so that it sees that far back. By
-    default layers have a quarter of the published width, a step of which takes ten times as long.
+    default layers have a quarter of the published width, whose steps take several times as long.
 
     Args:
         net: What inputs are embedded by; "flatten" for inputs as they are.
