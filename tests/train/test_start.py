@@ -99,9 +99,10 @@ def test_classes_that_the_other_run_has_seen_are_not_new(tmp_path: Path) -> None
 
 def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    common = "--tasks train.runs:Dots --net mlp --net.hidden 4 --batch 2 --validate-every 0 --quiet --rate 1e-9"
-    assert main(f"train rfs {common} --steps 2 --out flat".split()) == 0
+    common = "--tasks train.runs:Dots --batch 2 --validate-every 0 --quiet --rate 1e-9"
+    assert main(f"train rfs {common} --net mlp --net.hidden 4 --steps 2 --out flat".split()) == 0
     assert main(f"train meta-baseline {common} --steps 1 --start flat --out run".split()) == 0
+    assert Run.open("run").settings.net == Run.open("flat").settings.net
     before, after = (Run.open(folder).method()[0].net for folder in ("flat", "run"))
     torch.testing.assert_close(weights(before), weights(after), rtol=0, atol=1e-6)
     assert main(["train", "--resume", "--out", "run", "--quiet"]) == 0

@@ -112,9 +112,11 @@ def _refuse_differences(run: Run, asked: RunSettings) -> None:
 
 
 def with_net(settings: RunSettings) -> RunSettings:
-    """The settings with their net made explicit."""
+    """The settings with their net made explicit: that of the run to start from, or the usual one."""
     if settings.net is not None:
         return settings
+    if settings.training.start is not None:
+        return dataclasses.replace(settings, net=Run.open(settings.training.start).settings.net)
     images = len(settings.tasks.source("train").item) == 3
     return dataclasses.replace(settings, net=load("net", usual_net(owner_of(settings.method), images)))
 

@@ -54,6 +54,7 @@ class Training:
     """Which tasks to train on. "train+val" is for when every setting is chosen: nothing is left to validate on, and the
     last weights are the run's."""
     start: str | None = None
-    """The folder of a trained run whose net this one starts from: Meta-Baseline from a conventional classifier, say."""
+    """The folder of a trained run whose net this one starts from: Meta-Baseline from a conventional classifier, say.
+    The net is then that run's, unless one is asked for."""
     seed: Count = 0
     """Seed of the initial weights and of the episodes."""
