@@ -12,6 +12,7 @@ import quickstudy
 from quickstudy import registry
 from quickstudy.cli import app, main, screen
 from quickstudy.cli.app import plain_names
+from quickstudy.cli.listing import FAMILIES
 
 COMMANDS = ("demo", "train", "evaluate", "compare", "adapt", "report", "list", "check")
 
@@ -78,12 +79,16 @@ def test_list_names_everything(capsys: pytest.CaptureFixture[str]) -> None:
     for table in registry.TABLES.values():
         for name in table:
             assert f"\n{name} " in page
+    assert page.count("Methods ") == len(FAMILIES)
 
 
 def test_list_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert [entry["name"] for entry in found["methods"]] == [*registry.METHODS, *registry.VARIANTS]
+    names = [entry["name"] for entry in found["methods"]]
+    assert sorted(names) == sorted([*registry.METHODS, *registry.VARIANTS])
+    assert names.index("maml") < names.index("fomaml") < names.index("reptile"), "variants stand by their method"
+    assert {entry["family"] for entry in found["methods"]} == set(FAMILIES)
     assert all(entry["summary"] for entries in found.values() for entry in entries)
 
 

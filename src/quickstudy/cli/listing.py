@@ -22,6 +22,16 @@ Examples:
 
 KINDS = {"methods": "method", "tasks": "tasks", "nets": "net", "rules": "rule"}
 
+FAMILIES = {
+    "gradient": "Methods that step from a learned start",
+    "metric": "Methods that compare, or solve for a head",
+    "conditional": "Methods whose learner is a code of the task",
+    "memory": "Methods whose learner is a state or a context",
+    "bayesian": "Methods whose learner is a distribution",
+    "flat": "Methods trained on flat batches: the floors",
+}
+"""What to call the methods of each folder of `quickstudy.methods`."""
+
 
 def list_(what: str | None = None, /, *, json: Switch = False) -> int:
     """Show what there is: methods, tasks, nets and step rules, with a line each; or the settings of one of them.
@@ -39,22 +49,35 @@ def list_(what: str | None = None, /, *, json: Switch = False) -> int:
 
 
 def _overview(plurals: list[str], as_json: bool) -> None:
-    found = {
-        plural: [{"name": name, "summary": registry.summary(KINDS[plural], name)} for name in _names(KINDS[plural])]
-        for plural in plurals
-    }
+    found = {plural: [_entry(KINDS[plural], name) for name in _names(KINDS[plural])] for plural in plurals}
     if as_json:
         screen.json_out(found)
         return
     for plural, entries in found.items():
-        screen.table(["", ""], [[e["name"], e["summary"]] for e in entries], title=plural.capitalize(), headed=False)
-        screen.say("")
+        families = {plural.capitalize(): entries}
+        if plural == "methods":
+            families = {title: [e for e in entries if e["family"] == name] for name, title in FAMILIES.items()}
+        for title, members in families.items():
+            screen.table(["", ""], [[e["name"], e["summary"]] for e in members], title=title, headed=False)
+            screen.say("")
     if len(plurals) > 1:
         screen.say("`quickstudy list NAME` shows the settings of one of these.")
 
 
+def _entry(kind: str, name: str) -> dict[str, str]:
+    entry = {"name": name, "summary": registry.summary(kind, name)}
+    if kind == "method":
+        entry["family"] = registry.get(kind, name).__module__.split(".")[2]
+    return entry
+
+
 def _names(kind: str) -> list[str]:
-    return [*registry.TABLES[kind], *(registry.VARIANTS if kind == "method" else ())]
+    """The names of a table; each method before its variants."""
+    variants = registry.VARIANTS if kind == "method" else {}
+    names = []
+    for name in registry.TABLES[kind]:
+        names += [name, *(variant for variant, entry in variants.items() if entry["name"] == name)]
+    return names
 
 
 def _one(name: str, as_json: bool) -> None:
