@@ -174,8 +174,48 @@ def test_adapt_shows_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     bars(Path())
     assert main(["adapt", "run", "known", "asked/b.png"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == ["File", "Class", "Probability", "Next"]
+    assert lines[0].split() == ["File", "Class", "Probability", "Known", "Next"]
     assert lines[1].split()[:2] == ["asked/b.png", "b"]
+
+
+def test_adapt_flags_what_belongs_to_no_class(capsys: pytest.CaptureFixture[str]) -> None:
+    """By raw pixels with nothing learned: bars are near bars, and noise is near nothing."""
+    settings = RunSettings(
+        method=load("method", {"name": "protonet", "learn_temperature": True}),
+        tasks=load("tasks", {"name": "glyphs", "queries": 3}),
+        net=load("net", "flatten"),
+    )
+    run = Run.create("run", settings)
+    run.save(TrainState(build_method(settings), settings.training))
+    bars(Path())
+    pixels = np.random.default_rng(0).integers(0, 256, (28, 28)).astype(np.uint8)
+    Image.fromarray(pixels).save("asked/noise.png")
+    assert main(["adapt", "run", "known", "asked", "--invert", "no", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert [row["known"] for row in said] == [True, True, True, False]
+    assert [row["familiarity"] >= 0 for row in said] == [True, True, True, False]
+    assert said[0]["probabilities"].keys() == {"a", "b", "c"}
+    kept = json.loads(Path("run/novelty.json").read_text())
+    ((name, first),) = kept.items()
+    assert first.keys() == {"score", "threshold", "auroc"}
+    kept[name]["threshold"] = 1e9  # it is read again, not measured again: now nothing is familiar
+    Path("run/novelty.json").write_text(json.dumps(kept))
+    assert main(["adapt", "run", "known", "asked", "--invert", "no", "--csv", "-"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["known"] for row in rows] == ["no"] * 4
+    assert main(["adapt", "run", "known", "asked/a.png"]) == 0
+    assert "1 of 1 seems to belong to no class" in capsys.readouterr().out
+
+
+def test_evaluate_measures_foreign_queries(capsys: pytest.CaptureFixture[str]) -> None:
+    trained("run", "protonet", "glyphs")
+    assert main(["evaluate", "run", "--episodes", "4", "--no-floors", "--no-curves", "--quiet"]) == 0
+    found = Record.read("run/evaluation.json").novelty
+    assert found is not None
+    assert 0 <= found.auroc <= 1
+    assert f"with AUROC {found.auroc:.3f}" in capsys.readouterr().out
+    assert main(["evaluate", "run", "--episodes", "4", "--no-floors", "--no-curves", "--no-novelty", "--quiet"]) == 0
+    assert Record.read("run/evaluation.json").novelty is None
 
 
 def test_adapt_needs_classes(capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_the_schema_is_the_documented_one() -> None:
     values = full().to_json()
     assert list(values) == [
         "version", "run", "protocol", "machine", "result", "floors", "curves", "calibration",
-        "intervals", "learning", "episodes",
+        "intervals", "novelty", "learning", "episodes",
     ]  # fmt: skip
     assert values["learning"] == [
         {"step": 1, "loss": 0.5, "seconds": 0.1},

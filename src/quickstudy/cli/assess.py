@@ -9,10 +9,11 @@ from typing import Any
 
 from quickstudy import registry
 from quickstudy.cli import screen
+from quickstudy.cli.novelty import EPISODES, detector
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
 from quickstudy.core.workers import Workers
-from quickstudy.errors import SettingsError
+from quickstudy.errors import SettingsError, TaskError
 from quickstudy.evaluate import (
     Protocol,
     answer,
@@ -24,7 +25,8 @@ from quickstudy.evaluate import (
     shots_curve,
     steps_curve,
 )
-from quickstudy.evaluate.record import Curves, Learned, Machine, Record, Result, RunInfo, Validated
+from quickstudy.evaluate.novelty import familiarity, measured
+from quickstudy.evaluate.record import Curves, Learned, Machine, Novelty, Record, Result, RunInfo, Validated
 from quickstudy.nets import normalisation
 from quickstudy.train.floors import CONVENTIONAL, make_floors
 from quickstudy.train.loop import Step
@@ -44,6 +46,8 @@ class Options:
     """Most minutes for the floors' conventional training; None lets it take its 1,000 steps."""
     curves: bool = True
     """Whether curves over inner steps and shots are measured."""
+    novelty: bool = True
+    """Whether it is measured how well queries of no class of the support are told."""
     curve_episodes: int = 300
     """Episodes for each point of a curve, at most: enough for its shape, at a fraction of the cost."""
     quiet: bool = False
@@ -74,9 +78,25 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
         curves=_curves(method, protocol, options) if options.curves else Curves(),
         calibration=calibration(answers),
         intervals=intervals(answers),
+        novelty=_novelty(run, method, scalars["number"], protocol) if options.novelty else None,
         learning=tuple(_learning(run)),
         episodes=draw_episodes(method, protocol),
     )
+
+
+def _novelty(run: Run, method: MetaLearner, step: int, protocol: Protocol) -> Novelty | None:
+    """How well queries of no class of the support are told on the protocol's tasks, by the run's own detector."""
+    source = protocol.source()
+    if source.likelihood != "categorical":
+        return None
+    sizes = {name: size for name in ("ways", "shots") if (size := getattr(protocol.chosen, name, None)) is not None}
+    found = detector(run, method, step, sizes)
+    if found is None:
+        return None
+    try:
+        return measured(found, familiarity(method, source, min(protocol.episodes, EPISODES)))
+    except TaskError:  # tasks that all have the same classes
+        return None
 
 
 def run_info(run: Run, method: MetaLearner, scalars: dict[str, Any]) -> RunInfo:

@@ -35,6 +35,7 @@ def evaluate(
     minutes_for_floors: float | None = None,
     curves: bool = True,
     curve_episodes: int = 300,
+    novelty: bool = True,
     json: Switch = False,
     quiet: Switch = False,
     threads: int | None = None,
@@ -51,6 +52,7 @@ def evaluate(
         minutes_for_floors: Most minutes for training the floors' net; by default it takes 1,000 steps.
         curves: Measure curves over inner steps and shots.
         curve_episodes: Episodes for each point of a curve, at most.
+        novelty: Measure how well queries of classes that the support lacks are told from the others.
         json: Print JSON, and nothing else, on standard output.
         quiet: Show no progress.
         threads: Threads for torch; by default as many as there are idle processors.
@@ -62,7 +64,12 @@ def evaluate(
 
     opened = Run.open(run)
     options = Options(
-        floors=floors, minutes=minutes_for_floors, curves=curves, curve_episodes=curve_episodes, quiet=quiet
+        floors=floors,
+        minutes=minutes_for_floors,
+        curves=curves,
+        novelty=novelty,
+        curve_episodes=curve_episodes,
+        quiet=quiet,
     )
     record = assess(opened, asked.of(opened), options)
     if not Workers.here().first:  # the first has the very same record, and writes it
@@ -91,6 +98,8 @@ def show(record: Record) -> None:
         screen.say(near)
     if held := findings.coverage(record):
         screen.say(held)
+    if told := findings.novelty(record):
+        screen.say(told)
     if record.run.transductive:
         screen.say(findings.TRANSDUCTIVE, style="yellow")
 

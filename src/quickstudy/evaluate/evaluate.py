@@ -27,7 +27,7 @@ from quickstudy.evaluate.record import Result
 from quickstudy.evaluate.statistics import class_bootstrap, t_interval
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["LEVELS", "Answers", "How", "Progress", "answer", "evaluate", "noise_for", "place_of", "result"]
+__all__ = ["LEVELS", "Answers", "How", "Progress", "answer", "draw", "evaluate", "noise_for", "place_of", "result"]
 
 How = Literal["auto", "map", "loop"]
 Progress = Callable[[int, int], None]
@@ -160,7 +160,7 @@ def answer(
     method.eval()
     try:
         for start in workers.share(range(0, count, batch)):
-            for indices, drawn in _draw(source, range(start, min(start + batch, count))):
+            for indices, drawn in draw(source, range(start, min(start + batch, count))):
                 parts.append(session.run(indices, drawn, how, chunk))
                 if progress is not None:
                     progress(indices.stop, count)
@@ -314,7 +314,7 @@ def _asked(protocol: Protocol | TaskSource, episodes: int | None) -> tuple[TaskS
     return protocol.source(), protocol.episodes
 
 
-def _draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]:
+def draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]:
     """Batches of these episodes, in order: one if they share a shape, else as few as halving finds."""
     try:
         drawn = source.batch(indices)
@@ -322,8 +322,8 @@ def _draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]
         if len(indices) == 1:
             raise
         half = len(indices) // 2
-        yield from _draw(source, indices[:half])
-        yield from _draw(source, indices[half:])
+        yield from draw(source, indices[:half])
+        yield from draw(source, indices[half:])
     else:
         yield indices, drawn
 

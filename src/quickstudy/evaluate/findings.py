@@ -32,6 +32,7 @@ __all__ = [
     "headline",
     "interval_rows",
     "machine_facts",
+    "novelty",
     "number",
     "protocol_facts",
     "ranking",
@@ -177,6 +178,17 @@ def interval_rows(record: Record) -> list[list[str]]:
         [f"{100 * each.level:.0f} %", score(each.coverage, "accuracy"), number(each.width, "mse")]
         for each in record.intervals
     ]
+
+
+def novelty(record: Record) -> str:
+    """How well foreign queries are told, in one sentence; "" where that was not measured."""
+    n = record.novelty
+    if n is None:
+        return ""
+    return (
+        f"Queries of no class of the support are told by {n.score} with AUROC {n.auroc:.3f}: where "
+        f"{score(n.kept, 'accuracy')} of the others are kept, {score(n.flagged, 'accuracy')} of them are flagged."
+    )
 
 
 def facts(record: Record) -> dict[str, list[tuple[str, str]]]:

@@ -36,6 +36,7 @@ __all__ = [
     "Interval",
     "Learned",
     "Machine",
+    "Novelty",
     "Pair",
     "ProtocolInfo",
     "Record",
@@ -206,6 +207,22 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Novelty:
+    """How well queries of no class of the support are told from those that belong."""
+
+    score: str
+    """The familiarity that is asked; `quickstudy.evaluate.novelty` says what each is."""
+    threshold: Number
+    """Below it a query is flagged. Like the score, it was chosen on validation tasks."""
+    auroc: Number
+    """The probability that a query of the support's classes is more familiar than one of another class."""
+    kept: Number
+    """The fraction of queries of the support's classes that are not flagged."""
+    flagged: Number
+    """The fraction of queries of other classes that are."""
+
+
+@dataclass(frozen=True)
 class Learned:
     """A point of the learning curve."""
 
@@ -323,6 +340,8 @@ class Record(Kept):
     calibration: Calibration | None = None
     intervals: tuple[Interval, ...] = ()
     """Of real values; empty for classes."""
+    novelty: Novelty | None = None
+    """Of classes; None where it was not measured."""
     learning: tuple[Learned | Validated, ...] = ()
     episodes: tuple[DrawnEpisode | DrawnPoints, ...] = ()
     version: Literal[1] = VERSION

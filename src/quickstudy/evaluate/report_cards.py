@@ -56,7 +56,7 @@ def curves(records: Sequence[Record]) -> str:
         note = f"By number of support examples{' of each class' * (measure == MEASURE['accuracy'])}."
         made.append(_curve("Shots", note, shots, ("shots", measure)))
     if len(records) == 1:
-        made += [*calibration(records[0].calibration), *_covered(records[0])]
+        made += [*calibration(records[0].calibration), *_covered(records[0]), *_foreign(records[0])]
     return cards(made)
 
 
@@ -75,6 +75,16 @@ def _covered(record: Record) -> list[str]:
     if not record.intervals:
         return []
     return [card("Intervals", say.coverage(record), table("By level.", say.INTERVALS, say.interval_rows(record)))]
+
+
+def _foreign(record: Record) -> list[str]:
+    """How well queries of no class of the support are told; nothing where that was not measured."""
+    n = record.novelty
+    if n is None:
+        return []
+    head = ("familiarity", "AUROC", "kept", "flagged")
+    row = [n.score, f"{n.auroc:.3f}", say.score(n.kept, "accuracy"), say.score(n.flagged, "accuracy")]
+    return [card("Foreign queries", say.novelty(record), table("On these tasks.", head, [row]))]
 
 
 def episodes(drawn: Sequence[DrawnEpisode | DrawnPoints]) -> str:

@@ -1,0 +1,195 @@
+"""Queries that belong to no class of the support: how well what a learner says gives them away.
+
+A familiarity is high where a query seems to be of one of the support's classes. Several are known, each of them made of
+predictions alone, so they exist for every classifier; which of them serves a method best, and below which value a query
+is flagged, is settled on validation tasks. Foreign queries are those of another episode, of classes that it does not
+share.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from quickstudy.core import tree
+from quickstudy.core.episode import Episode, Examples, to_device
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import over_tasks, plan
+from quickstudy.core.predictions import Categorical, Mixture, Prediction
+from quickstudy.core.shapes import Float, Tensor
+from quickstudy.errors import TaskError
+from quickstudy.evaluate.evaluate import BATCH, draw, noise_for, place_of
+from quickstudy.evaluate.record import Novelty
+from quickstudy.tasks.source import TaskSource
+
+__all__ = ["KEPT", "Detector", "Familiarity", "auroc", "calibrated", "familiarities", "familiarity", "measured"]
+
+KEPT = 0.95
+"""Of queries that do belong to the support's classes, the fraction that is not flagged."""
+
+Scores = dict[str, NDArray[np.float64]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """Which familiarity is asked, and below which value a query is flagged."""
+
+    score: str
+    threshold: float
+    auroc: float
+    """On the validation tasks that chose it."""
+
+    def margin(self, said: Prediction, at_support: Prediction, mask: Tensor) -> Float[Tensor, " n"]:
+        """How far each query is above the threshold; below 0 it is flagged."""
+        return familiarities(said, at_support, mask)[self.score] - self.threshold
+
+
+@dataclasses.dataclass(frozen=True)
+class Familiarity:
+    """Every familiarity of the queries of some episodes."""
+
+    own: Scores
+    """Of queries of the episodes' own classes, [n] each."""
+    foreign: Scores
+    """Of queries of other classes."""
+
+
+def familiarities(said: Prediction, at_support: Prediction, mask: Tensor) -> dict[str, Float[Tensor, " n"]]:
+    """What is known of each query, by the name of the score.
+
+    - probability: of the most likely class (Hendrycks and Gimpel 2017);
+    - certainty: the negative entropy of the probabilities;
+    - logit: the greatest one (Hendrycks et al. 2022); with prototypes, minus the distance of the nearest;
+    - energy: the logarithm of the sum of exponentiated logits (Liu et al. 2020);
+    - logit over support, energy over support: without the mean of what the learner says of its own support, which
+      differs from task to task.
+
+    Where a prediction is a mixture, logits are the members' weighted mean; one without logits has the first two alone.
+
+    Args:
+        said: Of the queries.
+        at_support: Of the support's own examples.
+        mask: Which of these are not padding.
+    """
+    p = said.mean.clamp(min=1e-12)
+    found = {"probability": p.amax(-1), "certainty": (p * p.log()).sum(-1)}
+    logits, seen = _logits(said), _logits(at_support)
+    if logits is None or seen is None:
+        return found
+    for name, score in _OF_LOGITS.items():
+        usual = torch.where(mask, score(seen), 0.0).sum() / mask.sum().clamp(min=1)
+        found |= {name: score(logits), f"{name} over support": score(logits) - usual}
+    return found
+
+
+def _greatest(logits: Tensor) -> Tensor:
+    return logits.amax(-1)
+
+
+def _energy(logits: Tensor) -> Tensor:
+    return logits.logsumexp(-1)
+
+
+_OF_LOGITS: dict[str, Callable[[Tensor], Tensor]] = {"logit": _greatest, "energy": _energy}
+
+
+def _logits(said: Prediction) -> Float[Tensor, "n k"] | None:
+    if isinstance(said, Categorical):
+        return said.logits
+    if isinstance(said, Mixture) and isinstance(said.parts, Categorical):
+        # a class that is ruled out is so by all members
+        mean: Tensor = torch.tensordot(said.log_weight.softmax(0), said.parts.logits.clamp(min=-1e30), 1)
+        return mean
+    return None
+
+
+def familiarity(method: MetaLearner, source: TaskSource, episodes: int) -> Familiarity:
+    """Every familiarity of the queries of the first `episodes` of a source, and of as many foreign ones.
+
+    Raises:
+        TaskError: the source has no classes, or no two of its successive episodes have different ones.
+    """
+    device, dtype = place_of(method)
+    digest = source.digest(range(episodes))
+    own: list[Scores] = []
+    foreign: list[Scores] = []
+
+    def scores(episode: Episode, others: Examples, *noise: Tensor) -> Any:
+        support = episode.support
+        learner = method.adapt(support, *noise)
+        at_support = method.predict(learner, support.x)
+        asked = (method.predict(learner, part.x) for part in (episode.query, others))
+        return tuple(familiarities(said, at_support, support.mask) for said in asked)
+
+    was_training = method.training
+    method.eval()
+    try:
+        for start in range(0, episodes, BATCH):
+            for indices, drawn in draw(source, range(start, min(start + BATCH, episodes))):
+                classes = source.classes(indices)
+                if classes is None:
+                    raise TaskError(f"{type(source).__name__} has no classes, so no query is of another.")
+                batch = to_device(drawn, device, dtype)
+                others = tree.map_leaves(lambda leaf: leaf.roll(-1, 0), batch.query)
+                noise = noise_for(method, digest, indices)
+                with torch.no_grad():
+                    how, chunk = plan(method, batch, *noise)
+                    both = over_tasks(scores, batch, others, *noise, how=how, chunk=chunk)
+                masks = drawn.query.mask.numpy(), _other_classes(drawn, classes)
+                for kept, found, mask in zip((own, foreign), both, masks, strict=True):
+                    kept.append({name: each.cpu().double().numpy()[mask] for name, each in found.items()})
+    finally:
+        method.train(was_training)
+    found = Familiarity(_joined(own), _joined(foreign))
+    if not next(iter(found.foreign.values())).size:
+        raise TaskError(
+            f"all {episodes} episodes of these tasks share their classes; a query of another class needs tasks of "
+            "fewer ways, or more classes."
+        )
+    return found
+
+
+def calibrated(found: Familiarity) -> Detector:
+    """The familiarity that tells these queries apart best, with the threshold that keeps `KEPT` of the own ones."""
+    told = {name: auroc(each, found.foreign[name]) for name, each in found.own.items()}
+    best = max(told, key=lambda name: told[name])
+    return Detector(best, float(np.quantile(found.own[best], 1 - KEPT)), told[best])
+
+
+def measured(detector: Detector, found: Familiarity) -> Novelty:
+    """How a detector does on other tasks than those that it was calibrated on."""
+    own, foreign = found.own[detector.score], found.foreign[detector.score]
+    return Novelty(
+        score=detector.score,
+        threshold=detector.threshold,
+        auroc=auroc(own, foreign),
+        kept=float((own >= detector.threshold).mean()),
+        flagged=float((foreign < detector.threshold).mean()),
+    )
+
+
+def auroc(own: NDArray[np.float64], foreign: NDArray[np.float64]) -> float:
+    """The probability that an own query is more familiar than a foreign one; equal ones count half."""
+    ordered = np.sort(foreign)
+    below, upto = (np.searchsorted(ordered, own, side) for side in ("left", "right"))
+    return float((below + upto).mean() / (2 * len(ordered)))
+
+
+def _other_classes(drawn: Episode, classes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which of the next episode's queries are of classes that an episode does not have, [t, n]."""
+    query = drawn.query
+    labels = query.y.int().argmax(-1).numpy()
+    of_each = np.take_along_axis(classes, labels, axis=1)
+    shifted, mask = np.roll(of_each, -1, axis=0), np.roll(query.mask.numpy(), -1, axis=0)
+    shared = (shifted[:, :, None] == classes[:, None]).any(-1)
+    found: NDArray[np.bool_] = mask & ~shared
+    return found
+
+
+def _joined(parts: list[Scores]) -> Scores:
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
