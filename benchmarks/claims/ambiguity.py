@@ -1,0 +1,291 @@
+"""Who knows what it does not know: sine-or-line tasks, and the confidence of few-shot classifiers.
+
+    python benchmarks/claims/ambiguity.py
+
+Part 1 trains MAML, ABML, PLATIPUS, Bayesian MAML and deep kernel transfer on tasks that are half sines, half lines,
+with five noisy points in a window of width 2 out of 10 (tasks "ambiguous"), for as many steps each. All have the same
+net and see the same tasks. A prediction's deviations are then multiplied by one number a method, fitted on validation
+tasks: nobody is blamed for a scale. On test tasks are measured, for queries in the support's window and elsewhere: the
+fraction of values inside the central 95 % interval, its width, the NLL of a value, the squared error of the mean, and
+that of the best member of each task (a mixture has several, others one). "exact" is the posterior over the family
+itself, by quadrature: no method can have a lower NLL on average.
+
+Part 2 trains classifiers on Omniglot (5-way 1-shot), a few minutes each, and measures the expected calibration error of
+their probabilities on test tasks, before and after one temperature that is fitted on validation tasks.
+
+Runs go on where they stopped: with `--minutes-each 1` every call adds at most so much to each that is not done. Either
+part is left out by `--steps 0` or `--class-minutes 0`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from budgeted import Budgeted, table, written
+from numpy.typing import NDArray
+
+from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import over_tasks
+from quickstudy.core.predictions import Categorical, Gaussian, Mixture
+from quickstudy.core.settings import load
+from quickstudy.evaluate.calibration import BINS
+from quickstudy.evaluate.evaluate import noise_for
+from quickstudy.evaluate.statistics import t_interval
+from quickstudy.tasks.ambiguous import Ambiguous, AmbiguousSource
+from quickstudy.tasks.source import TaskSource
+from quickstudy.train.run import RunSettings
+from quickstudy.train.settings import Training
+
+STEP = {"name": "sgd", "rate": 0.01}
+VALUES: dict[str, dict[str, Any]] = {
+    "MAML": {"name": "maml", "rule": STEP},
+    "ABML": {"name": "abml", "rule": STEP, "samples": 20},
+    "PLATIPUS": {"name": "platipus", "rule": STEP, "samples": 20},
+    "BMAML": {"name": "bmaml", "particles": 5, "rate": 0.02},
+    "DKT": {"name": "dkt", "kernel": "spectral"},
+}
+CLASSES: dict[str, dict[str, Any]] = {
+    "ProtoNet": {"name": "protonet"},
+    "VERSA": {"name": "versa"},
+    "DKT": {"name": "dkt"},
+}
+BATCH = 50
+GRID = 40
+"""Values of each of a function's two numbers in the quadrature."""
+
+Array = NDArray[np.float64]
+Figures = dict[str, Array]
+
+
+def main() -> None:
+    """Train what is left to train, then evaluate and print."""
+    torch.set_num_threads(1)
+    asked = _asked()
+    found: dict[str, Any] = {}
+    runs = Budgeted(asked.runs, asked.minutes_each)
+    done = [runs.train(f"{name}, {asked.steps}", _of_values(name, asked)) for name in VALUES if asked.steps]
+    classes = Budgeted(asked.runs, asked.minutes_each)
+    done += [classes.train(f"{name}, Omniglot", _of_classes(name, asked)) for name in CLASSES if asked.class_minutes]
+    if not all(done):
+        print("Not all are trained yet: the same command goes on.")
+        return
+    if asked.steps:
+        found["values"] = _measure_values(runs, asked)
+    if asked.class_minutes:
+        found["classes"] = _measure_classes(classes, asked)
+    runs.runs |= classes.runs
+    written(asked.out, runs, found)
+
+
+def _asked() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=1000, help="outer steps of part 1, of 16 tasks")
+    parser.add_argument("--class-minutes", type=float, default=2.0, help="minutes of training of part 2, each")
+    parser.add_argument("--minutes-each", type=float, default=None, help="stop each after so long, to go on later")
+    parser.add_argument("--tasks", type=int, default=500, help="test tasks, and validation tasks")
+    parser.add_argument("--runs", type=Path, default=Path("runs/ambiguity"), help="where runs are kept")
+    parser.add_argument("--out", type=Path, default=Path("docs/records/claims/ambiguity.json"))
+    return parser.parse_args()
+
+
+def _of_values(name: str, asked: argparse.Namespace) -> RunSettings:
+    training = Training(steps=asked.steps, rate=3e-3, schedule="cosine", clip=10.0, how="map", chunk=16)
+    return RunSettings(method=load("method", VALUES[name]), tasks=Ambiguous(), training=training)
+
+
+def _of_classes(name: str, asked: argparse.Namespace) -> RunSettings:
+    training = Training(steps=100_000, minutes=asked.class_minutes, batch=4, schedule="cosine")
+    tasks = load("tasks", {"name": "omniglot", "ways": 5, "shots": 1, "queries": 5})
+    return RunSettings(method=load("method", CLASSES[name]), tasks=tasks, training=training)
+
+
+# --- real values ------------------------------------------------------------------------------------------------------
+
+
+def _measure_values(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
+    val, test = (Ambiguous().source(split) for split in ("val", "test"))
+    figures: dict[str, dict[str, Any]] = {}
+    for name in VALUES:
+        method = runs.method(f"{name}, {asked.steps}")
+        scale = _fitted(lambda s, method=method: _nll(method, val, asked.tasks, s))
+        figures[name] = {"deviations times": scale} | _told(_values(_asks(method, test, asked.tasks), scale))
+    figures["exact"] = {"deviations times": 1.0} | _told(_values(_exact(test, asked.tasks), 1.0))
+    columns = ["scaled", *(f"{what}, {where}" for where in ("window", "elsewhere") for what in FIGURES)]
+    rows = [
+        [name, f"{each['deviations times']:.2f}"]
+        + [f"{each[where][what]['mean']:.3f}" for where in ("window", "elsewhere") for what in FIGURES]
+        for name, each in figures.items()
+    ]
+    print(table(["", *columns], rows))
+    return {"test tasks": asked.tasks, "test set": test.digest(range(asked.tasks)), "figures": figures}
+
+
+FIGURES = ("coverage", "width", "nll", "error", "best member's error")
+
+Asked = Iterator[tuple[Episode, Gaussian | Mixture]]
+
+
+def _asks(method: MetaLearner, source: TaskSource, tasks: int) -> Asked:
+    """What a method says of the queries of each batch of tasks, with a leading axis of them."""
+    digest = source.digest(range(tasks))
+    for start in range(0, tasks, BATCH):
+        numbers = range(start, min(start + BATCH, tasks))
+        episodes = source.batch(numbers)
+
+        def say(episode: Episode, *noise: torch.Tensor) -> Gaussian | Mixture:
+            return method.predict(method.adapt(episode.support, *noise), episode.query.x)
+
+        with torch.no_grad():
+            yield episodes, over_tasks(say, episodes, *noise_for(method, digest, numbers))
+
+
+def _nll(method: MetaLearner, source: TaskSource, tasks: int, scale: float) -> float:
+    each = [
+        over_tasks(lambda said, y: _scaled(said, scale).nll(y), said, episodes.query.y)
+        for episodes, said in _asks(method, source, tasks)
+    ]
+    return float(torch.cat(each).mean())
+
+
+def _scaled(said: Gaussian | Mixture, by: float) -> Gaussian | Mixture:
+    if isinstance(said, Mixture):
+        return said._replace(parts=said.parts._replace(std=by * said.parts.std))
+    return said._replace(std=by * said.std)
+
+
+def _fitted(cost: Callable[[float], float]) -> float:
+    """The number from 1/20 to 20 that costs least, by golden sections of its logarithm."""
+    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
+    for _ in range(16):
+        a, b = high - ratio * (high - low), low + ratio * (high - low)
+        low, high = (low, b) if cost(math.exp(a)) < cost(math.exp(b)) else (a, high)
+    return math.exp((low + high) / 2)
+
+
+def _values(asks: Asked, scale: float) -> Figures:
+    """Of each task, the mean of each figure over its queries in the window and over those elsewhere."""
+    rows = []
+    for episodes, said in asks:
+
+        def figures(said: Gaussian | Mixture, episode: Episode) -> torch.Tensor:
+            said, y, (x, _, _) = _scaled(said, scale), episode.query.y, episode.support
+            low, high = said.quantile(0.025), said.quantile(0.975)
+            inside = ((low <= y) & (y <= high)).to(y.dtype)[:, 0]
+            each = torch.stack([inside, (high - low)[:, 0], said.nll(y), said.score(y)])
+            near = ((episode.query.x - x.mean()).abs() <= 1.0)[:, 0].to(y.dtype)
+            weights = torch.stack([near, 1 - near])
+            means = each @ (weights / weights.sum(1, keepdim=True)).T
+            return torch.cat([means, _best(said, y, weights)[None]])
+
+        with torch.no_grad():
+            rows.append(over_tasks(figures, said, episodes, chunk=5).double().numpy())
+    found = np.concatenate(rows)
+    return {
+        f"{where}/{name}": found[:, i, at]
+        for at, where in enumerate(("window", "elsewhere"))
+        for i, name in enumerate(FIGURES)
+    }
+
+
+def _best(said: Gaussian | Mixture, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The squared error of the member that is best over a task's queries; that of the mean where there is but one."""
+    means = said.parts.mean if isinstance(said, Mixture) else said.mean[None]
+    if len(means) > 2 * GRID**2 - 1:  # the exact posterior has all functions for members
+        return weights.sum(1) * math.nan
+    each = (means - y).square()[..., 0]
+    best = torch.nn.functional.one_hot(each.mean(1).argmin(), len(each)).to(each.dtype) @ each
+    return (weights * best).sum(1) / weights.sum(1)
+
+
+def _told(values: Figures) -> dict[str, Any]:
+    """Means over tasks, with 95 % intervals; a task without a query there does not count."""
+    found: dict[str, Any] = {"window": {}, "elsewhere": {}}
+    for key, each in values.items():
+        where, name = key.split("/")
+        known = each[np.isfinite(each)]
+        mean = t_interval(known)._asdict() if len(known) else {"mean": math.nan}
+        found[where][name] = mean
+    return found
+
+
+def _exact(source: AmbiguousSource, tasks: int) -> Asked:
+    """The posterior over the family's functions, on a grid of their numbers."""
+    middle = (np.arange(GRID) + 0.5) / GRID
+    u, v = (each.reshape(-1, 1) for each in np.meshgrid(middle, middle))
+    noise = source.family.noise
+
+    def functions(x: torch.Tensor) -> torch.Tensor:
+        at = x[:, 0].double()
+        amplitude, phase, a, b = (torch.from_numpy(each) for each in (0.1 + 4.9 * u, math.pi * v, 6 * u - 3, 6 * v - 3))
+        return torch.cat([amplitude * torch.sin(at - phase), a * at + b])
+
+    for start in range(0, tasks, BATCH):
+        episodes = source.batch(range(start, min(start + BATCH, tasks)))
+
+        def say(episode: Episode) -> Mixture:
+            seen, y = functions(episode.support.x), episode.support.y[:, 0].double()
+            log_weight = -0.5 * ((seen - y) / noise).square().sum(1)
+            mean = functions(episode.query.x)[..., None]
+            return Mixture(Gaussian(mean, torch.full_like(mean, noise)), log_weight)
+
+        yield episodes, over_tasks(say, episodes)
+
+
+# --- classes ----------------------------------------------------------------------------------------------------------
+
+
+def _measure_classes(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
+    tasks = load("tasks", {"name": "omniglot", "ways": 5, "shots": 1, "queries": 15})
+    val, test = (tasks.source(split) for split in ("val", "test"))
+    figures: dict[str, dict[str, float]] = {}
+    for name in CLASSES:
+        method = runs.method(f"{name}, Omniglot")
+        (known, truth), (log_p, right) = (_log_p(method, source, asked.tasks) for source in (val, test))
+        temperature = _fitted(lambda t, p=known, y=truth: float(Categorical(p / t).nll(y).mean()))
+        before, after = (_calibrated(log_p / t, right) for t in (1.0, temperature))
+        figures[name] = {"accuracy": float(Categorical(log_p).score(right).mean()), "temperature": temperature}
+        figures[name] |= {f"{what} before": value for what, value in before.items()}
+        figures[name] |= {f"{what} after": value for what, value in after.items()}
+    rows = [[name, *(f"{value:.4f}" for value in each.values())] for name, each in figures.items()]
+    print(table(["", *figures[next(iter(figures))]], rows))
+    return {"test tasks": asked.tasks, "test set": test.digest(range(asked.tasks)), "figures": figures}
+
+
+def _log_p(method: MetaLearner, source: TaskSource, tasks: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities and labels of all queries. Those of a mixture are of the mean of its members'."""
+    found, digest = [], source.digest(range(tasks))
+    for start in range(0, tasks, BATCH):
+        numbers = range(start, min(start + BATCH, tasks))
+        episodes = to_device(source.batch(numbers), "cpu")
+
+        def say(episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
+            said = method.predict(method.adapt(episode.support, *noise), episode.query.x)
+            return said.logits.log_softmax(-1) if isinstance(said, Categorical) else said.mean.clamp(min=1e-12).log()
+
+        with torch.no_grad():
+            log_p = over_tasks(say, episodes, *noise_for(method, digest, numbers), chunk=10)
+        found.append((log_p.flatten(0, 1), episodes.query.y.flatten(0, 1)))
+    log_p, y = (torch.cat(each) for each in zip(*found, strict=True))
+    return log_p, y
+
+
+def _calibrated(logits: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
+    """ECE of 15 bins of equal width, and NLL."""
+    said = Categorical(logits)
+    confidence, right = said.mean.amax(-1), said.score(y)
+    place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
+    ece = sum(
+        abs(float((right - confidence)[place == i].sum())) / len(right) for i in range(BINS) if bool((place == i).any())
+    )
+    return {"ece": ece, "nll": float(said.nll(y).mean())}
+
+
+if __name__ == "__main__":
+    main()

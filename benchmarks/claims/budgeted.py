@@ -1,0 +1,88 @@
+"""Runs that go on where they stopped, for claims that are measured within a budget of minutes."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import quickstudy
+from quickstudy.core.learner import MetaLearner
+from quickstudy.train.loop import fit
+from quickstudy.train.run import Run, RunSettings, training_source
+
+__all__ = ["Budgeted", "table", "written"]
+
+SAVE_EVERY = 500
+
+
+class Budgeted:
+    """Runs by name under one folder, each trained at most so many minutes a call."""
+
+    def __init__(self, folder: Path, minutes: float | None) -> None:
+        self.folder, self.minutes = folder, minutes
+        self.runs: dict[str, Run] = {}
+
+    def train(self, name: str, chosen: RunSettings) -> bool:
+        """Begin a run, or go on with it; whether it is at its end."""
+        folder = self.folder / name.lower().replace(", ", "-").replace(" ", "-")
+        run = Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, chosen)
+        self.runs[name] = run
+        state, _ = run.resume()
+        start, losses = time.perf_counter(), []
+        if state.over:
+            return True
+        for step in fit(state.method, training_source(run.settings), state=state):
+            losses.append(step.loss)
+            late = self.minutes is not None and time.perf_counter() - start > 60 * self.minutes
+            if state.number % SAVE_EVERY == 0 or state.over or late:
+                run.save(state)
+                mean = sum(losses) / len(losses)
+                print(f"{name:24} step {state.number:6}  loss {mean:8.4f}  {state.seconds:6.0f} s", flush=True)
+                losses = []
+            if late:
+                break
+        return state.over
+
+    def method(self, name: str) -> MetaLearner:
+        """What was trained, to be asked."""
+        return self.runs[name].method()[0].eval()
+
+    def facts(self) -> dict[str, Any]:
+        """What was trained, for how long."""
+        found = {}
+        for name, run in self.runs.items():
+            method, kept = run.method()
+            numbers = sum(weight.numel() for weight in method.parameters())
+            found[name] = {"steps": kept["number"], "seconds": round(kept["seconds"], 1), "weights": numbers}
+            found[name]["settings"] = run.settings.plain()
+        return found
+
+
+def table(headings: list[str], rows: list[list[str]]) -> str:
+    """Columns of text."""
+    widths = [max(len(row[i]) for row in [headings, *rows]) for i in range(len(headings))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in [headings, *rows]
+    )
+
+
+def written(path: Path, runs: Budgeted, found: dict[str, Any]) -> None:
+    """Results as JSON, beside what they depend on."""
+    whole = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "trained": runs.facts()} | found
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(_rounded(whole), indent=1) + "\n")
+    print(f"-> {path}")
+
+
+def _rounded(value: Any) -> Any:
+    """Five significant digits; what is not finite is null, so that it is JSON everywhere."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, (list, tuple)) else value
