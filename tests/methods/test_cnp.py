@@ -111,3 +111,15 @@ def test_places_are_read_as_they_are_unless_told():
     assert usual_net(CNP, images=True) == "conv4"
     run = RunSettings(method=CNP.Settings(width=8), tasks=Sines())
     assert isinstance(build_method(run).net, Flatten)
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("cnp", {}), ("np", {"latent": 4}), ("tnp", {"layers": 2, "hidden": 8})])
+def test_contract_on_images(name, chosen):
+    found = check_method(
+        name,
+        {**chosen, "width": 8, "heads": 2},
+        net={"name": "conv4", "width": 4, "downsample": "stride"},
+        item=(1, 8, 8),
+        only=["loop equals map", "no query leak", "padding", "support order", "relabelling", "any ways"],
+    )
+    assert [(each.name, each.reason) for each in found if not each.passed] == []
