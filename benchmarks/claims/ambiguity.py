@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +57,7 @@ CLASSES: dict[str, dict[str, Any]] = {
     "DKT": {"name": "dkt"},
 }
 BATCH = 50
-GRID = 40
+GRID = 32
 """Values of each of a function's two numbers in the quadrature."""
 
 Array = NDArray[np.float64]
@@ -89,7 +89,7 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=1000, help="outer steps of part 1, of 16 tasks")
     parser.add_argument("--class-minutes", type=float, default=2.0, help="minutes of training of part 2, each")
     parser.add_argument("--minutes-each", type=float, default=None, help="stop each after so long, to go on later")
-    parser.add_argument("--tasks", type=int, default=500, help="test tasks, and validation tasks")
+    parser.add_argument("--tasks", type=int, default=300, help="test tasks, and validation tasks")
     parser.add_argument("--runs", type=Path, default=Path("runs/ambiguity"), help="where runs are kept")
     parser.add_argument("--out", type=Path, default=Path("docs/records/claims/ambiguity.json"))
     return parser.parse_args()
@@ -114,7 +114,8 @@ def _measure_values(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]
     figures: dict[str, dict[str, Any]] = {}
     for name in VALUES:
         method = runs.method(f"{name}, {asked.steps}")
-        scale = _fitted(lambda s, method=method: _nll(method, val, asked.tasks, s))
+        told = list(_asks(method, val, asked.tasks))
+        scale = _fitted(lambda s, told=told: _nll(told, s))
         figures[name] = {"deviations times": scale} | _told(_values(_asks(method, test, asked.tasks), scale))
     figures["exact"] = {"deviations times": 1.0} | _told(_values(_exact(test, asked.tasks), 1.0))
     columns = ["scaled", *(f"{what}, {where}" for where in ("window", "elsewhere") for what in FIGURES)]
@@ -129,7 +130,7 @@ def _measure_values(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]
 
 FIGURES = ("coverage", "width", "nll", "error", "best member's error")
 
-Asked = Iterator[tuple[Episode, Gaussian | Mixture]]
+Asked = Iterable[tuple[Episode, Gaussian | Mixture]]
 
 
 def _asks(method: MetaLearner, source: TaskSource, tasks: int) -> Asked:
@@ -146,11 +147,8 @@ def _asks(method: MetaLearner, source: TaskSource, tasks: int) -> Asked:
             yield episodes, over_tasks(say, episodes, *noise_for(method, digest, numbers))
 
 
-def _nll(method: MetaLearner, source: TaskSource, tasks: int, scale: float) -> float:
-    each = [
-        over_tasks(lambda said, y: _scaled(said, scale).nll(y), said, episodes.query.y)
-        for episodes, said in _asks(method, source, tasks)
-    ]
+def _nll(asks: Asked, scale: float) -> float:
+    each = [over_tasks(lambda said, y: _scaled(said, scale).nll(y), said, part.query.y) for part, said in asks]
     return float(torch.cat(each).mean())
 
 
@@ -233,6 +231,7 @@ def _exact(source: AmbiguousSource, tasks: int) -> Asked:
             seen, y = functions(episode.support.x), episode.support.y[:, 0].double()
             log_weight = -0.5 * ((seen - y) / noise).square().sum(1)
             mean = functions(episode.query.x)[..., None]
+            mean, log_weight = mean.float(), log_weight.float()
             return Mixture(Gaussian(mean, torch.full_like(mean, noise)), log_weight)
 
         yield episodes, over_tasks(say, episodes)

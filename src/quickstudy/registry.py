@@ -208,7 +208,7 @@ FOR_VALUES: dict[str, dict[str, Any]] = {
     "dkt": {"kernel": "spectral"},
     "abml": {"rule": {"name": "sgd", "rate": 0.01}},
     "platipus": {"rule": {"name": "sgd", "rate": 0.01}},
-    "bmaml": {"rate": 0.02},
+    "bmaml": {"rate": 0.01},
     "imaml": {"rule": {"name": "sgd", "rate": 0.01}},
     "cavia": {"context": 5, "at": "first", "steps": 1},
     "lstm": {"scored": "all"},
