@@ -197,4 +197,3 @@ def _plain_products(problem: _Problem, flat: Flat, wanted: tuple[int, ...], alon
     tops, cotangents = zip(*bent, strict=True)
     products: Flat = torch.autograd.grad(tops, [at[i] for i in wanted], cotangents, materialize_grads=True)
     return products
-
