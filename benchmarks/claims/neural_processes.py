@@ -60,7 +60,6 @@ CLAIMS = [
     ("a transformer helps more: TNP above ANP", "rbf", "tnp", "anp"),
     ("ConvCNP above TNP beside the training interval", "rbf, x + 4", "convcnp", "tnp"),
     ("TNP above CNP with another kernel, matern", "matern", "tnp", "cnp"),
-    ("what is surer is worse with a periodic one: CNP above TNP", "periodic", "cnp", "tnp"),
 ]
 
 Values = NDArray[np.float64]
