@@ -19,6 +19,7 @@ def test_the_tree():
         "TrainingError": "RuntimeError",
         "CheckpointError": "RuntimeError",
         "WorkersError": "RuntimeError",
+        "ExtraError": "ImportError",
     }
 
 

@@ -7,7 +7,8 @@ QuickstudyError
 ├── MethodError       a method that breaks the contract of `MetaLearner`
 ├── TrainingError     a training run that cannot go on
 ├── CheckpointError   a saved run that cannot be written or read back
-└── WorkersError      processes of one job that have lost each other
+├── WorkersError      processes of one job that have lost each other
+└── ExtraError        a package that comes with an extra, and is not there
 
 A message says what was got, what was expected, and the mend. The command line prints the message alone.
 """
@@ -15,6 +16,7 @@ A message says what was got, what was expected, and the mend. The command line p
 __all__ = [
     "CheckpointError",
     "DataError",
+    "ExtraError",
     "MethodError",
     "QuickstudyError",
     "SettingsError",
@@ -54,3 +56,7 @@ class CheckpointError(QuickstudyError, RuntimeError):
 
 class WorkersError(QuickstudyError, RuntimeError):
     """Processes of one job that have lost each other; what was saved is kept."""
+
+
+class ExtraError(QuickstudyError, ImportError):
+    """A package that comes with an extra of quickstudy, and is not installed or cannot be imported."""
