@@ -6,12 +6,13 @@ import pytest
 
 from quickstudy import MetaLearner, registry
 from quickstudy.core.settings import Setting, dump, load, make, settings_of
+from quickstudy.encoders import Encoder
 from quickstudy.errors import SettingsError
 from quickstudy.inner import Rule
 from quickstudy.nets import Net
 from quickstudy.tasks.source import Tasks
 
-BASES = {"method": MetaLearner, "tasks": Tasks, "net": Net, "rule": Rule}
+BASES = {"method": MetaLearner, "tasks": Tasks, "net": Net, "rule": Rule, "encoder": Encoder}
 ENTRIES = [(kind, name) for kind, table in registry.TABLES.items() for name in table]
 
 

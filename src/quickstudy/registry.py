@@ -1,8 +1,8 @@
 """What quickstudy knows by name: tables of strings, so that nothing is imported before it is asked for.
 
-Adding a method, task family, net or step rule is one file and one line here; the command line, the documentation,
-the contract tests and the leaderboards read these tables. A name may also be the address of a user's own class,
-`package.module:Class`.
+Adding a method, task family, net, step rule or encoder is one file and one line here; the command line, the
+documentation, the contract tests and the leaderboards read these tables. A name may also be the address of a user's own
+class, `package.module:Class`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any
 from quickstudy.errors import SettingsError
 
 __all__ = [
+    "ENCODERS",
     "FLOORS",
     "METHODS",
     "NETS",
@@ -99,6 +100,11 @@ RULES = {
     "parted": "quickstudy.inner.parted:Parted",
     "meta-lstm": "quickstudy.inner.lstm:MetaLSTM",
     "coordinate-lstm": "quickstudy.inner.lstm:CoordinateLSTM",
+}
+
+ENCODERS = {
+    "image": "quickstudy.encoders.image:ImageEncoder",
+    "vector": "quickstudy.encoders.vector:VectorEncoder",
 }
 
 # Published variants of a method: a name for some of its settings.
@@ -229,11 +235,11 @@ FLOORS: dict[str, dict[str, object]] = {
     },
 }
 
-TABLES = {"method": METHODS, "tasks": TASKS, "net": NETS, "rule": RULES}
+TABLES = {"method": METHODS, "tasks": TASKS, "net": NETS, "rule": RULES, "encoder": ENCODERS}
 
 
 def get(kind: str, name: str) -> type:
-    """The class called `name` in the table of `kind` ("method", "tasks", "net" or "rule").
+    """The class called `name` in the table of `kind` ("method", "tasks", "net", "rule" or "encoder").
 
     Raises:
         SettingsError: no such name (with the nearest one), or an address that cannot be imported.

@@ -20,7 +20,7 @@ Examples:
   quickstudy list maml         the settings of one, with their defaults
 """
 
-KINDS = {"methods": "method", "tasks": "tasks", "nets": "net", "rules": "rule"}
+KINDS = {"methods": "method", "tasks": "tasks", "nets": "net", "rules": "rule", "encoders": "encoder"}
 
 FAMILIES = {
     "gradient": "Methods that step from a learned start",
@@ -34,11 +34,11 @@ FAMILIES = {
 
 
 def list_(what: str | None = None, /, *, json: Switch = False) -> int:
-    """Show what there is: methods, tasks, nets and step rules, with a line each; or the settings of one of them.
+    """Show what there is: methods, tasks, nets, step rules and encoders, a line each; or the settings of one of them.
 
     Args:
-        what: "methods", "tasks", "nets" or "rules"; a name, such as maml; or the address of a class of yours,
-            package.module:Class.
+        what: "methods", "tasks", "nets", "rules" or "encoders"; a name, such as maml; or the address of a class of
+            yours, package.module:Class.
         json: Print JSON.
     """
     if what is None or what in KINDS:
@@ -127,5 +127,6 @@ def _use(kind: str, name: str) -> str:
         "tasks": f"Use it: quickstudy train protonet --tasks {name}",
         "net": f"Use it: quickstudy train protonet --net {name}",
         "rule": f"Use it: quickstudy train maml --method.rule {name}",
+        "encoder": f"Use it: quickstudy bundle RUN OUT --encoder {name}",
         "class": f"Check it: quickstudy check {name}",
     }[kind]

@@ -20,7 +20,17 @@ from PIL import Image, ImageOps
 from quickstudy.core.shapes import Shaped, Tensor
 from quickstudy.errors import DataError, SettingsError
 
-__all__ = ["SUFFIXES", "Invert", "class_folders", "dark_on_bright", "decode", "files_in", "read_image", "read_images"]
+__all__ = [
+    "SUFFIXES",
+    "Invert",
+    "class_folders",
+    "dark_on_bright",
+    "decode",
+    "files_in",
+    "fitted",
+    "read_image",
+    "read_images",
+]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """What the names of image files end in, in small letters."""
@@ -67,14 +77,16 @@ def decode(path: Path, item: tuple[int, ...], content: BinaryIO | None = None) -
         item: [1 or 3, height, width].
         content: The file's content, where it is already at hand.
     """
-    channels, height, width = _checked(item)
+    _checked(item)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # a picture with odd metadata is still a picture
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(content or path) as image:
+                _refuse_bomb(image)
                 image.load()
-                whole = _on_white(_eight_bits(ImageOps.exif_transpose(image)))
+                whole = ImageOps.exif_transpose(image)
+                return fitted(whole, item)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(
             f"{path} claims to be far larger than a picture is: {error} Shrink it before use, or remove it if you do "
@@ -87,7 +99,18 @@ def decode(path: Path, item: tuple[int, ...], content: BinaryIO | None = None) -
             f"{path} cannot be read as an image ({error}). Expected a whole file of a common format such as PNG or "
             "JPEG. Replace or remove it."
         ) from None
-    sheet = _fitted(whole.convert("L" if channels == 1 else "RGB"), width, height)
+
+
+def fitted(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An upright image as an array [channels, height, width]: on white, grey or RGB, resized and padded to `item`.
+
+    Raises:
+        SettingsError: `item` is not the shape of an image.
+        ValueError: its pixels have no known range.
+    """
+    channels, height, width = _checked(item)
+    whole = _on_white(_eight_bits(image))
+    sheet = _on_sheet(whole.convert("L" if channels == 1 else "RGB"), width, height)
     return sheet[None] if channels == 1 else np.ascontiguousarray(sheet.transpose(2, 0, 1))
 
 
@@ -164,6 +187,13 @@ def _checked(item: tuple[int, ...]) -> tuple[int, int, int]:
     return item[0], item[1], item[2]
 
 
+def _refuse_bomb(image: Image.Image) -> None:
+    """Refuse by size where threads that decode at the same time undid the filter that makes warnings errors."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise Image.DecompressionBombError(f"{image.width} by {image.height} pixels, where {most} are the most.")
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Scans with 16 bits a pixel, of which Pillow would keep only the darkest values."""
     if image.mode == "F":
@@ -181,7 +211,7 @@ def _on_white(image: Image.Image) -> Image.Image:
     return Image.alpha_composite(Image.new("RGBA", seen.size, "white"), seen)
 
 
-def _fitted(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
+def _on_sheet(image: Image.Image, width: int, height: int) -> NDArray[np.uint8]:
     """The image as large as fits, in the middle of a sheet of its corner's colour."""
     ratio = min(width / image.width, height / image.height)
     size = max(1, round(ratio * image.width)), max(1, round(ratio * image.height))
