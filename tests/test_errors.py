@@ -10,7 +10,7 @@ def test_the_tree():
         assert issubclass(kind, QuickstudyError)
         assert kind.__doc__
         assert name in errors.__doc__, f"{name} is missing from the drawing"
-    builtin = {name: kind.__mro__[2].__name__ for name, kind in kinds.items() if kind is not QuickstudyError}
+    builtin = {name: kind.__mro__[2].__name__ for name, kind in kinds.items() if kind.__bases__[0] is QuickstudyError}
     assert builtin == {
         "SettingsError": "ValueError",
         "TaskError": "ValueError",
@@ -18,7 +18,9 @@ def test_the_tree():
         "MethodError": "TypeError",
         "TrainingError": "RuntimeError",
         "CheckpointError": "RuntimeError",
+        "BundleError": "RuntimeError",
         "WorkersError": "RuntimeError",
+        "StoreError": "RuntimeError",
         "ExtraError": "ImportError",
     }
 

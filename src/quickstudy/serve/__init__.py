@@ -1,0 +1,1 @@
+"""Learners for many users over HTTP: `quickstudy serve`."""
