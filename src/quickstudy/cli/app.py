@@ -13,7 +13,21 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, UnusedCliTokensError
 
 import quickstudy
-from quickstudy.cli import adapt, check, compare, demo, evaluate, listing, profile, report, screen, threads, train
+from quickstudy.cli import (
+    adapt,
+    check,
+    compare,
+    demo,
+    evaluate,
+    keys,
+    listing,
+    profile,
+    report,
+    screen,
+    store,
+    threads,
+    train,
+)
 from quickstudy.errors import QuickstudyError, SettingsError
 
 __all__ = ["main", "make_app"]
@@ -128,6 +142,8 @@ def make_app(argv: Sequence[str]) -> App:
     }
     for order, (name, (command, examples)) in enumerate(commands.items()):
         app.command(command, name=name, help=_told_once(command), help_epilogue=examples, sort_key=order)
+    for order, group in enumerate((keys.app(), store.app()), start=len(commands)):
+        app.command(group, sort_key=order)
     return app
 
 

@@ -58,16 +58,26 @@ def address_of_file(path: str) -> URL:
     return URL.create("sqlite", database=path)
 
 
-def connect(url: URL, patience: float) -> Engine:
+def connect(url: URL, patience: float, create: bool = True) -> Engine:
     """Connections to the database at this address; none is opened yet.
 
     Args:
         url: From `address`.
         patience: Seconds to wait for a lock or a free connection.
+        create: Whether an SQLite file is made where there is none.
+
+    Raises:
+        StoreUnreachableError: an SQLite file that is not there, or may not be written.
     """
-    pool: dict[str, Any] = {"pool_size": CONNECTIONS, "max_overflow": CONNECTIONS, "pool_timeout": patience}
+    # parameters are examples and hashes of keys: no error may show them
+    pool: dict[str, Any] = {
+        "pool_size": CONNECTIONS,
+        "max_overflow": CONNECTIONS,
+        "pool_timeout": patience,
+        "hide_parameters": True,
+    }
     if url.get_backend_name() == "sqlite":
-        _make_private(Path(url.database or ""))
+        _make_private(Path(url.database or ""), create)
         engine = sqlalchemy.create_engine(url, connect_args={"timeout": patience}, **pool)
         event.listen(engine, "connect", _set_up_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -94,8 +104,10 @@ def check_whole(connection: Connection, where: str) -> None:
         )
 
 
-def _make_private(path: Path) -> None:
-    """An empty file that its owner alone may read: it will hold examples and hashes of keys."""
+def _make_private(path: Path, create: bool) -> None:
+    """A file that its owner alone may read, where there is none: it will hold examples and hashes of keys."""
+    if not create and not path.exists():
+        raise StoreUnreachableError(f"there is no database {path}. Name that of the server: --db sqlite:///PATH.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))

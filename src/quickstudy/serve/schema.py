@@ -90,15 +90,19 @@ OPENING = 7_152_039
 """The number of the lock that processes opening one PostgreSQL database at the same time wait for."""
 
 
-def prepare(connection: Connection) -> None:
+def prepare(connection: Connection, create: bool = True) -> None:
     """Make the tables, or bring those of an older version up to date; in one transaction, so wholly or not at all.
 
     Raises:
-        StoreError: they are of a newer version.
+        StoreError: they are of a newer version; or there are none, and they are not to be made.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(OPENING)))
     if not sqlalchemy.inspect(connection).has_table(schema.name):
+        if not create:
+            raise StoreError(
+                "the database has no learners' tables. Name that of the server, or start the server first."
+            )
         TABLES.create_all(connection, checkfirst=False)
         connection.execute(schema.insert().values(version=SCHEMA))
         return

@@ -16,6 +16,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from quickstudy.errors import StoreError, StoreQuotaError
 from quickstudy.serve import keys as keying
+from quickstudy.serve.copying import Copied, check, copy
 from quickstudy.serve.database import address, check_whole, connect
 from quickstudy.serve.records import (
     KeyRecord,
@@ -48,22 +49,23 @@ class Store:
         self._verified = keying.VerifiedKeys()
 
     @classmethod
-    def open(cls, url: str | os.PathLike[str], *, patience: float = 5.0) -> Self:
+    def open(cls, url: str | os.PathLike[str], *, patience: float = 5.0, create: bool = True) -> Self:
         """Open a database, and make its tables where there are none.
 
         Args:
             url: The path of an SQLite file, sqlite:///PATH, or postgresql://USER@HOST/DATABASE.
             patience: Seconds to wait for a lock, and to try again while PostgreSQL restarts.
+            create: Whether file and tables are made where there are none; otherwise that is an error.
 
         Raises:
             SettingsError: an address of another kind.
             ExtraError: PostgreSQL without the extra `postgres`.
             StoreError: it cannot be reached, is damaged, or was written by a newer quickstudy.
         """
-        store = cls(connect(address(url), patience), patience)
+        store = cls(connect(address(url), patience, create), patience)
         try:
             store._work.read(lambda connection: check_whole(connection, store._work.where))
-            store._work.write(lambda connection, again: prepare(connection))
+            store._work.write(lambda connection, again: prepare(connection, create))
         except BaseException:
             store.close()
             raise
@@ -78,6 +80,22 @@ class Store:
         StoreError: the database does not answer.
         """
         self._work.read(lambda connection: connection.execute(select(1)).scalar_one())
+
+    def copy(self, target: Store) -> Copied:
+        """Copy all there is, as it was at one moment, into an empty store: all of it or nothing.
+
+        Raises:
+            StoreError: the target is not empty, or one of the two cannot do its part.
+        """
+        return copy(self._work, target._work)
+
+    def check(self) -> Copied:
+        """Read every learner of every tenant and compare it with its checksums.
+
+        Raises:
+            StoreError: the database cannot be read.
+        """
+        return check(self._work)
 
     # Learners
 

@@ -49,6 +49,17 @@ class Transactions:
         """
         return self._do(self._engine, lambda connection, again: work(connection), contextlib.nullcontext)
 
+    def snapshot(self, work: Callable[[Connection], Result]) -> Result:
+        """Do work that reads much, and sees all of it as it was at one moment.
+
+        Raises:
+            StoreError: the database cannot do it.
+        """
+        still = self._engine
+        if self._turn is None:  # SQLite's transactions are so without asking
+            still = still.execution_options(isolation_level="REPEATABLE READ")
+        return self._do(still, lambda connection, again: work(connection), contextlib.nullcontext)
+
     def write(self, work: Callable[[Connection, bool], Result]) -> Result:
         """Do work wholly or not at all; when this returns, it is on the disk.
 
