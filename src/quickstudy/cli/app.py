@@ -142,8 +142,8 @@ def make_app(argv: Sequence[str]) -> App:
     }
     for order, (name, (command, examples)) in enumerate(commands.items()):
         app.command(command, name=name, help=_told_once(command), help_epilogue=examples, sort_key=order)
-    for order, group in enumerate((keys.app(), store.app()), start=len(commands)):
-        app.command(group, sort_key=order)
+    for order, group in enumerate((keys.app, store.app), start=len(commands)):
+        app.command(group(order))
     return app
 
 

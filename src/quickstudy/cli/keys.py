@@ -33,9 +33,11 @@ DATABASE = "sqlite:///learners.db"
 Database = Annotated[str, Parameter(env_var="QUICKSTUDY_DB")]
 
 
-def app() -> App:
-    """The commands on keys, one group."""
-    made = App(name="keys", help="Add, list and revoke the keys of a server's tenants.", help_epilogue=EXAMPLES)
+def app(order: int) -> App:
+    """The commands on keys, one group, at this place among all commands."""
+    made = App(
+        name="keys", help="Add, list and revoke the keys of a server's tenants.", help_epilogue=EXAMPLES, sort_key=order
+    )
     made.command(add, help_epilogue=EXAMPLES)
     made.command(list_, name="list", help_epilogue=EXAMPLES)
     made.command(revoke, help_epilogue=EXAMPLES)

@@ -22,9 +22,11 @@ Examples:
 """
 
 
-def app() -> App:
-    """The commands on databases, one group."""
-    made = App(name="store", help="Back up, move and check a server's database.", help_epilogue=EXAMPLES)
+def app(order: int) -> App:
+    """The commands on databases, one group, at this place among all commands."""
+    made = App(
+        name="store", help="Back up, move and check a server's database.", help_epilogue=EXAMPLES, sort_key=order
+    )
     made.command(copy, help_epilogue=EXAMPLES)
     made.command(check, help_epilogue=EXAMPLES)
     return made
@@ -33,8 +35,8 @@ def app() -> App:
 def copy(source: str, target: str, /) -> int:
     """Copy tenants, keys and learners into an empty database: a backup, or a move from SQLite to PostgreSQL.
 
-    All is copied as it was at one moment. The server may go on meanwhile; what it stores after that moment is not in the
-    copy. Learners that are damaged are left out and named.
+    All is copied as it was at one moment. The server may go on meanwhile; what it stores after that is not in the copy.
+    Learners that are damaged are left out and named.
 
     Args:
         source: The database to copy: the path of an SQLite file, or a URL.

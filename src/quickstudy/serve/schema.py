@@ -100,9 +100,7 @@ def prepare(connection: Connection, create: bool = True) -> None:
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(OPENING)))
     if not sqlalchemy.inspect(connection).has_table(schema.name):
         if not create:
-            raise StoreError(
-                "the database has no learners' tables. Name that of the server, or start the server first."
-            )
+            raise StoreError("the database has no tables of learners. Name that of the server, or start it first.")
         TABLES.create_all(connection, checkfirst=False)
         connection.execute(schema.insert().values(version=SCHEMA))
         return
