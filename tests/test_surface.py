@@ -17,6 +17,7 @@ def test_all_is_what_has_a_home():
     assert len(set(quickstudy.__all__)) == len(quickstudy.__all__)
     assert set(quickstudy.__all__) == set(quickstudy._HOMES)
     assert list(quickstudy._HOMES) == sorted(quickstudy._HOMES)
+    assert not set(quickstudy._EXTRAS) & set(quickstudy.__all__)
 
 
 def test_the_root_is_small():
@@ -24,7 +25,7 @@ def test_the_root_is_small():
 
 
 def test_everything_named_is_there():
-    for name in quickstudy.__all__:
+    for name in [*quickstudy.__all__, *quickstudy._EXTRAS]:
         found = getattr(quickstudy, name)
         assert name in dir(quickstudy)
         assert getattr(found, "__name__", name) == name
@@ -40,7 +41,7 @@ def test_types_are_imported_from_their_homes():
     """What type checkers see (under TYPE_CHECKING) is what `__getattr__` finds."""
     (block,) = (node for node in ROOT.body if isinstance(node, ast.If))
     seen = {alias.name: node.module for node in block.body for alias in node.names}
-    assert seen == {name: f"quickstudy.{home}" for name, home in quickstudy._HOMES.items()}
+    assert seen == {name: f"quickstudy.{home}" for name, home in (quickstudy._HOMES | quickstudy._EXTRAS).items()}
 
 
 def public(tree: ast.Module) -> set[str]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from quickstudy.core.lift import over_tasks
     from quickstudy.core.predictions import Categorical, Gaussian, Mixture, Prediction
     from quickstudy.errors import QuickstudyError
+    from quickstudy.estimators import FewShotClassifier, FewShotRegressor
     from quickstudy.evaluate.protocol import Protocol
     from quickstudy.inner import SGD, Adam, LearnedRates, Momentum, unroll
     from quickstudy.methods.gradient.maml import MAML
@@ -49,6 +50,12 @@ _HOMES = {
     "unroll": "inner",
 }
 
+# Those of packages that come with an extra; `import *` must do without them.
+_EXTRAS = {
+    "FewShotClassifier": "estimators",
+    "FewShotRegressor": "estimators",
+}
+
 __all__ = [
     "MAML",
     "SGD",
@@ -77,10 +84,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    home = _HOMES.get(name) or _EXTRAS.get(name)
+    if home is None:
         raise AttributeError(f"module 'quickstudy' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"quickstudy.{_HOMES[name]}"), name)
+    return getattr(importlib.import_module(f"quickstudy.{home}"), name)
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
+    return sorted([*globals(), *_HOMES, *_EXTRAS])

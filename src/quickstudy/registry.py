@@ -105,6 +105,8 @@ RULES = {
 ENCODERS = {
     "image": "quickstudy.encoders.image:ImageEncoder",
     "vector": "quickstudy.encoders.vector:VectorEncoder",
+    "text": "quickstudy.encoders.text:TextEncoder",
+    "vision": "quickstudy.encoders.vision:VisionEncoder",
 }
 
 # Published variants of a method: a name for some of its settings.
