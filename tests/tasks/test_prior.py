@@ -1,0 +1,126 @@
+"""Tables of the prior are the same however they are asked for, and worth learning from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from quickstudy.core import tree
+from quickstudy.core.episode import check_episodes
+from quickstudy.errors import SettingsError, TaskError
+from quickstudy.tasks.causal import KINDS, tables
+from quickstudy.tasks.prior import Prior
+
+FIXED = {"ways": 3, "shots": 40, "queries": 30, "features": 6}
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_numbers_not_order_make_a_task(padded):
+    source = Prior(ways=4, same_shape=10, padded=padded).source("val", seed=4)
+    whole, some = source.batch(range(10)), source.batch([7, 2])
+    check_episodes(whole, "prior")
+    for one, other in zip(tree.leaves(whole), tree.leaves(some), strict=True):
+        assert torch.equal(one[[7, 2]], other)
+
+
+def test_a_table_is_the_same_alone():
+    many, one = (tables(5, at, 50, 7, 4) for at in (range(20), [11]))
+    assert np.array_equal(many.x[11], one.x[0])
+    assert np.array_equal(many.y[11], one.y[0])
+
+
+def test_padding_changes_no_table():
+    plain, padded = (Prior(ways=3, padded=each).source() for each in (False, True))
+    wide = padded.batch(range(12))
+    assert wide.support.x.shape == (12, 224, 30)
+    for i in range(12):
+        alone = plain.batch([i])
+        for part, whole in zip(alone, wide, strict=True):
+            rows, columns = part.x.shape[1:]
+            assert int(whole.mask[i].sum()) == rows
+            assert torch.equal(whole.x[i, :rows, :columns], part.x[0])
+            assert not whole.x[i, :, columns:].any()
+            assert torch.equal(whole.y[i, :rows], part.y[0])
+
+
+def test_every_class_has_a_training_row():
+    batch = Prior(ways=10, shots=10, queries=20, features=4).source().batch(range(300))
+    assert torch.equal(batch.support.y.sum(1), torch.ones(300, 10, dtype=torch.long))
+    assert bool((batch.query.y.sum(-1) == 1).all())
+    assert float(batch.query.y.any(1).float().mean()) > 0.5
+
+
+def test_sizes_fill_their_ranges():
+    source = Prior().source()
+    sizes = np.array(
+        [
+            [part.shape[-1] for part in (b.support.y, b.support.x)] + [b.support.x.shape[1]]
+            for b in (source.batch([i]) for i in range(250))
+        ]
+    )
+    assert sizes.min(0).tolist() == [2, 2, 24]
+    assert sizes[:, 0].max() == 10
+    assert sizes[:, 1].max() >= 28
+    assert np.median(sizes[:, 1]) < 12, "narrow tables are likelier"
+
+
+def test_tables_can_be_told_but_not_all():
+    """Nearest class means say more than the most common class of some tables, and little of others."""
+    batch = Prior(**FIXED).source().batch(range(400))
+    x, y, asked, truth = (each.double() for each in (*batch.support[:2], *batch.query[:2]))
+    spread = x.std(1, keepdim=True).clamp(min=1e-6)
+    means = (y.transpose(1, 2) @ (x / spread)) / y.sum(1)[..., None]
+    said = torch.cdist(asked / spread, means).argmin(-1)
+    right = (said == truth.argmax(-1)).double().mean(1)
+    common = truth.mean(1).amax(-1)
+    gain = right - common
+    assert float((gain > 0.2).double().mean()) > 0.1
+    assert float((gain < 0.02).double().mean()) > 0.1
+
+
+def test_columns_are_of_many_kinds():
+    x = Prior(**FIXED).source().batch(range(400)).support.x
+    distinct = torch.tensor([[len(column.unique()) for column in table.T] for table in x])
+    assert float((distinct == 2).float().mean()) > 0.1
+    assert float(((distinct > 2) & (distinct <= 8)).float().mean()) > 0.05
+    assert float((distinct == 40).float().mean()) > 0.3
+
+
+def test_no_column_is_the_class():
+    """The node that says the class is none of the columns: else a table without doubt could be read off."""
+    drawn = tables(1, range(300), 200, 5, 2)
+    order = np.take_along_axis(drawn.y[..., None], drawn.x.argsort(1), 1)
+    changes = (np.diff(order, axis=1) != 0).sum(1)
+    values = np.array([[len(np.unique(column)) for column in table.T] for table in drawn.x])
+    assert ((changes == 1) & (values == 200)).mean() < 0.02
+
+
+def test_classes_are_merged():
+    finer = tables(3, range(200), 60, 4, KINDS)
+    merged = tables(3, range(200), 60, 4, 2)
+    assert finer.y.max() == KINDS - 1
+    assert set(np.unique(merged.y)) == {0, 1}
+
+
+def test_splits_and_seeds_differ():
+    sources = [Prior(**FIXED).source(split, seed) for split in ("train", "val", "test") for seed in (0, 1)]
+    assert len({s.fingerprint for s in sources}) == 6
+    assert len({s.batch([0]).query.x.sum().item() for s in sources}) == 6
+
+
+def test_flat_batches_are_tables():
+    batch = Prior(**FIXED).pool("train", batch=90).batch([0, 1])
+    assert batch.query.x.shape == (2, 90, 6)
+    assert torch.equal(batch.support.x, batch.query.x)
+
+
+def test_wrong_sizes_are_refused():
+    with pytest.raises(TaskError, match=r"a batch holds one shape\. Set same_shape"):
+        Prior().source().batch(range(10))
+    with pytest.raises(SettingsError, match=r"shots is a range from 9 to 3; write the lower number first"):
+        Prior(ways=2, shots=(9, 3))
+    with pytest.raises(SettingsError, match=r"ways is 11; expected numbers from 2 to 10"):
+        Prior(ways=11, shots=20)
+    with pytest.raises(SettingsError, match=r"Raise shots to 5 or more"):
+        Prior(ways=5, shots=(4, 9))
