@@ -6,6 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from quickstudy.bundle import Bundle
     from quickstudy.checks import check_method
     from quickstudy.core.episode import Episode, Examples
     from quickstudy.core.learner import MetaLearner, QueryScored, Tags
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 # Names are imported when first used: the command line's --help must not wait for torch.
 _HOMES = {
     "Adam": "inner",
+    "Bundle": "bundle",
     "Categorical": "core.predictions",
     "Episode": "core.episode",
     "Examples": "core.episode",
@@ -60,6 +62,7 @@ __all__ = [
     "MAML",
     "SGD",
     "Adam",
+    "Bundle",
     "Categorical",
     "Episode",
     "Examples",

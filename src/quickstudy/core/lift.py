@@ -13,7 +13,7 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["How", "Plan", "over_tasks", "plan"]
+__all__ = ["How", "Plan", "over_tasks", "plan", "suitable_chunk"]
 
 How = Literal["map", "loop"]
 Plan = tuple[How, int]
@@ -85,6 +85,19 @@ def _suitable_chunk(method: MetaLearner, episodes: Episode, noise: tuple[Tensor,
         with torch.no_grad():
             learner = method.adapt(tree.unstack(episodes.support)[0], *(each[0] for each in noise))
         if any(leaf.shape in convolutions for leaf in tree.leaves(learner)):
-            return OWN_CONVOLUTIONS
+            return suitable_chunk(device, 1, own_convolutions=True)
     numbers = (episodes.support.x.numel() + episodes.query.x.numel()) // len(episodes.support.mask)
+    return suitable_chunk(device, numbers)
+
+
+def suitable_chunk(device: str, numbers: int, own_convolutions: bool = False) -> int:
+    """How many tasks are best mapped together.
+
+    Args:
+        device: The type of device.
+        numbers: Input numbers of a task.
+        own_convolutions: Whether each task's learner has convolutions of its own.
+    """
+    if own_convolutions and device == "cpu":
+        return OWN_CONVOLUTIONS
     return max(1, NUMBERS.get(device, NUMBERS_ELSEWHERE) // max(1, numbers))

@@ -27,10 +27,25 @@ from quickstudy.evaluate.evaluate import BATCH, draw, noise_for, place_of
 from quickstudy.evaluate.record import Novelty
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["KEPT", "Detector", "Familiarity", "auroc", "calibrated", "familiarities", "familiarity", "measured"]
+__all__ = [
+    "KEPT",
+    "OVER",
+    "Detector",
+    "Familiarity",
+    "auroc",
+    "calibrated",
+    "familiarities",
+    "familiarity",
+    "measured",
+    "plain_familiarities",
+    "usual",
+]
 
 KEPT = 0.95
 """Of queries that do belong to the support's classes, the fraction that is not flagged."""
+
+OVER = " over support"
+"""What the name of a score ends in that is taken without what is usual on the support."""
 
 Scores = dict[str, NDArray[np.float64]]
 
@@ -76,15 +91,30 @@ def familiarities(said: Prediction, at_support: Prediction, mask: Tensor) -> dic
         at_support: Of the support's own examples.
         mask: Which of these are not padding.
     """
-    p = said.mean.clamp(min=1e-12)
-    found = {"probability": p.amax(-1), "certainty": (p * p.log()).sum(-1)}
-    logits, seen = _logits(said), _logits(at_support)
-    if logits is None or seen is None:
-        return found
-    for name, score in _OF_LOGITS.items():
-        usual = torch.where(mask, score(seen), 0.0).sum() / mask.sum().clamp(min=1)
-        found |= {name: score(logits), f"{name} over support": score(logits) - usual}
+    plain, level = plain_familiarities(said), usual(at_support, mask)
+    found = {name: plain[name] for name in ("probability", "certainty")}
+    for name in level:
+        found |= {name: plain[name], name + OVER: plain[name] - level[name]}
     return found
+
+
+def plain_familiarities(said: Prediction) -> dict[str, Float[Tensor, " n"]]:
+    """The scores of `familiarities` that the queries alone determine: those without "over support"."""
+    p = said.mean.clamp(min=1e-12)
+    logits = _logits(said)
+    of_logits = {} if logits is None else {name: score(logits) for name, score in _OF_LOGITS.items()}
+    return {"probability": p.amax(-1), "certainty": (p * p.log()).sum(-1), **of_logits}
+
+
+def usual(at_support: Prediction, mask: Tensor) -> dict[str, Float[Tensor, ""]]:
+    """The mean of each score of logits on the support: what those "over support" are without. Empty without logits."""
+    logits = _logits(at_support)
+    if logits is None:
+        return {}
+    return {
+        name: torch.where(mask, score(logits), 0.0).sum() / mask.sum().clamp(min=1)
+        for name, score in _OF_LOGITS.items()
+    }
 
 
 def _greatest(logits: Tensor) -> Tensor:

@@ -18,21 +18,30 @@ from typing import Annotated, Any
 
 import torch
 import yaml
-from torch import nn
 
 import quickstudy
 from quickstudy import registry
 from quickstudy.core import files
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.settings import Choice, Size, dump, load, make, owner_of, settings
+from quickstudy.core.settings import Choice, Size, dump, load, owner_of, settings
 from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
 from quickstudy.tasks.source import Split, Tasks, TaskSource
 from quickstudy.train import checkpoint
+from quickstudy.train.parts import Parts
 from quickstudy.train.settings import Training
 from quickstudy.train.state import TrainState, load_weights, weights_of
 
-__all__ = ["FORMAT", "Run", "RunSettings", "begun", "build_method", "training_source", "usual_net"]
+__all__ = [
+    "FORMAT",
+    "Run",
+    "RunSettings",
+    "begun",
+    "build_method",
+    "parts_of",
+    "training_source",
+    "usual_net",
+]
 
 FORMAT = 1
 POOL_EXAMPLES = 8
@@ -102,20 +111,26 @@ def build_method(run: RunSettings) -> MetaLearner:
     Raises:
         SettingsError: the method cannot learn these tasks.
     """
+    return parts_of(run).build(run.training.seed)
+
+
+def parts_of(run: RunSettings) -> Parts:
+    """What the method of a run is built of.
+
+    Raises:
+        SettingsError: the method cannot learn these tasks.
+    """
     method = owner_of(run.method)
     source = run.tasks.source("train", run.training.seed)
     _check_fit(run, source)
-    wanted = inspect.signature(inspect.unwrap(method.__init__)).parameters
-    structure: dict[str, Any] = {"item": source.item, "outputs": source.outputs}
-    if "pool_outputs" in wanted:
-        structure["pool_outputs"] = run.tasks.pool(run.training.split, run.training.seed).outputs
+    pool_outputs = None
+    if "pool_outputs" in inspect.signature(inspect.unwrap(method.__init__)).parameters:
+        pool_outputs = run.tasks.pool(run.training.split, run.training.seed).outputs
     chosen = run.method
     if "likelihood" in {f.name for f in dataclasses.fields(chosen)} and chosen.likelihood != source.likelihood:
         chosen = dataclasses.replace(chosen, likelihood=source.likelihood)
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(run.training.seed)  # not torch's: that one reseeds the GPUs too
-        built: MetaLearner = make(method, chosen, net=_build_net(run, source), **structure)
-    return built
+    net = load("net", usual_net(method, images=len(source.item) == 3)) if run.net is None else run.net
+    return Parts(chosen, net, source.item, source.outputs, pool_outputs)
 
 
 def _check_fit(run: RunSettings, source: TaskSource) -> None:
@@ -144,14 +159,6 @@ def _check_fit(run: RunSettings, source: TaskSource) -> None:
 def usual_net(method: type[MetaLearner], images: bool) -> str:
     """The name of the net under a method where none is asked for."""
     return "conv4" if images else method.tags.vectors
-
-
-def _build_net(run: RunSettings, source: TaskSource) -> nn.Module:
-    chosen = run.net
-    if chosen is None:
-        chosen = load("net", usual_net(owner_of(run.method), images=len(source.item) == 3))
-    built: nn.Module = make(owner_of(chosen), chosen, item=source.item)
-    return built
 
 
 def begun(run: RunSettings) -> MetaLearner:

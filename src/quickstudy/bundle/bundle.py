@@ -1,0 +1,250 @@
+"""A trained method ready for use: adapt to a task's support, predict its queries, for one task or many at once."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from quickstudy.bundle import origin, thresholds
+from quickstudy.bundle.engine import Engine, Labels
+from quickstudy.bundle.folder import MANIFEST, Contents, read, weights_bytes, write
+from quickstudy.bundle.learner import Learner
+from quickstudy.bundle.thresholds import Threshold
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.predictions import Likelihood, Prediction
+from quickstudy.core.settings import dump
+from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.encoders import Encoder
+from quickstudy.errors import BundleError
+from quickstudy.evaluate.novelty import plain_familiarities
+from quickstudy.train.parts import Parts
+from quickstudy.train.run import Run
+
+__all__ = ["Bundle"]
+
+
+class Bundle:
+    """A trained method with all that is needed to use it: its encoder, its thresholds and where it comes from.
+
+    Args:
+        method: The trained method.
+        encoder: Makes its inputs of raw ones.
+        name: What to call it.
+        outputs: Ways, or the number of real values it predicts.
+        likelihood: Whether it tells classes apart or predicts real values.
+        parts: What the method is built of; only a bundle that has them can be saved.
+        labels: The names of the classes that it was trained on.
+        provenance: Where it comes from, as plain values.
+        known: What tells queries of no class of the support, by the sizes of tasks.
+        licence: Of the weights: an SPDX identifier, say.
+        version: Of what was saved; by default it is made of settings, encoder and weights.
+    """
+
+    def __init__(
+        self,
+        method: MetaLearner,
+        encoder: Encoder,
+        *,
+        name: str = "bundle",
+        outputs: int,
+        likelihood: Likelihood = "categorical",
+        parts: Parts | None = None,
+        labels: Sequence[str] = (),
+        provenance: dict[str, Any] | None = None,
+        known: Sequence[Threshold] = (),
+        licence: str = "",
+        version: str | None = None,
+    ) -> None:
+        self.method, self.encoder, self.name = method.eval(), encoder, name
+        self.outputs, self.likelihood, self.parts = outputs, likelihood, parts
+        self.labels, self.known, self.licence = tuple(labels), tuple(known), licence
+        self.provenance: dict[str, Any] = provenance or {}
+        self._version = version
+        self._engine = Engine(self.method, encoder.item, outputs, likelihood)
+
+    # --- opening and saving -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Bundle:
+        """The bundle in a folder, or that of the run in it.
+
+        Raises:
+            BundleError: it holds neither, or a bundle that is damaged or cannot be understood.
+            CheckpointError: the run in it cannot be read.
+        """
+        folder = Path(folder)
+        if (folder / MANIFEST).exists() or not (folder / "run.yaml").exists():
+            return cls.load(folder)
+        return cls.of_run(Run.open(folder))
+
+    @classmethod
+    def of_run(
+        cls,
+        run: Run,
+        *,
+        name: str | None = None,
+        encoder: Encoder | None = None,
+        sizes: Sequence[tuple[int, int]] = (),
+        licence: str = "",
+    ) -> Bundle:
+        """The bundle of a run: its best weights by validation, or else its last.
+
+        Args:
+            run: A run that has been trained.
+            name: What to call it; the name of the run's folder by default.
+            encoder: What makes its inputs of raw ones; by default images for tasks of images, numbers for others.
+            sizes: The (ways, shots) to calibrate thresholds for, on validation tasks. That takes seconds each, and is
+                kept in the run's folder.
+            licence: Of the weights.
+
+        Raises:
+            CheckpointError: the run has nothing saved, or nothing that can be read.
+            SettingsError: the encoder makes items of another shape.
+        """
+        found = origin.of_run(run, encoder)
+        bundle = cls(
+            found.method,
+            found.encoder,
+            name=run.folder.resolve().name if name is None else name,
+            outputs=found.parts.outputs,
+            likelihood=found.likelihood,
+            parts=found.parts,
+            labels=found.labels,
+            provenance=found.provenance,
+            licence=licence,
+        )
+        if found.likelihood == "categorical":
+            bundle.known = thresholds.of_run(run, found.step, bundle._engine.in_use, sizes)
+        return bundle
+
+    def save(self, folder: Path | str, *, replace: bool = False) -> None:
+        """Write the bundle's folder, whole or not at all.
+
+        Args:
+            folder: Where to; it must not exist yet, or hold a bundle that may be replaced.
+            replace: Whether a bundle that stands there is replaced.
+
+        Raises:
+            BundleError: something stands there, it cannot be written, or the method was not built of settings.
+        """
+        if self.parts is None:
+            raise BundleError(
+                f"{self.name}: its {type(self.method).__name__} was not built of settings, so that it could not be "
+                "built again. Make the bundle of a run, or give it the parts that the method is built of."
+            )
+        contents = Contents(
+            name=self.name,
+            version=self.version,
+            likelihood=self.likelihood,
+            licence=self.licence,
+            parts=self.parts,
+            encoder=self.encoder,
+            known=self.known,
+            labels=self.labels,
+            provenance=self.provenance,
+        )
+        write(Path(folder), contents, weights_bytes(self.method), replace=replace)
+
+    @classmethod
+    def load(cls, folder: Path | str) -> Bundle:
+        """The bundle that `save` wrote, checked against its hashes.
+
+        Raises:
+            BundleError: there is none, it is damaged, or it says something that this quickstudy does not understand.
+        """
+        found, method = read(Path(folder))
+        return cls(method, outputs=found.parts.outputs, **found._asdict())
+
+    @functools.cached_property
+    def version(self) -> str:
+        """12 hex digits of a hash of all that answers depend on: settings, encoder and weights."""
+        if self._version is not None:
+            return self._version
+        made_of = type(self.method).__qualname__ if self.parts is None else self.parts.plain()
+        weights = hashlib.sha256(weights_bytes(self.method)).hexdigest()
+        content = [made_of, dump(self.encoder), self.likelihood, self.outputs, weights]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+    # --- use ----------------------------------------------------------------------------------------------------------
+
+    @property
+    def ways(self) -> int | None:
+        """The most classes that it takes; None where any number will do, or where it predicts real values."""
+        return self._engine.ways
+
+    @property
+    def item(self) -> tuple[int, ...]:
+        """The shape of one input."""
+        return self.encoder.item
+
+    def to(self, device: torch.device | str) -> Bundle:
+        """This bundle, its method moved to a device."""
+        self.method.to(device)
+        return self
+
+    def adapt(self, x: Shaped[Tensor, "n *item"], y: Labels, ways: int | None = None) -> Learner:
+        """The learner of one task.
+
+        Args:
+            x: The support, as the encoder makes it.
+            y: The class of each example, from 0 up to `ways`; or its real values, [n] or [n, outputs].
+            ways: How many classes there are, each with an example or more; by default as many as `y` names.
+
+        Raises:
+            SettingsError: these do not fit each other, or are more classes than the bundle takes.
+        """
+        return self.adapt_many([(x, y, ways)])[0]
+
+    def predict(self, learner: Learner, x: Shaped[Tensor, "n *item"]) -> Prediction:
+        """What a learner of this bundle says of each input: the probabilities of its classes alone, or values.
+
+        Raises:
+            BundleError: the learner is of another bundle, or of another version of this one.
+            SettingsError: the inputs have another shape.
+        """
+        return self.predict_many([(learner, x)])[0]
+
+    def adapt_many(self, tasks: Sequence[tuple[Tensor, Labels, int | None]]) -> list[Learner]:
+        """The learner of each task, as `adapt` makes it; tasks of like sizes in one mapped call.
+
+        Raises:
+            SettingsError: as `adapt`.
+        """
+        prepared = [self._engine.prepare(*task) for task in tasks]
+        relative = any(each.relative for each in self.known)
+        made = self._engine.adapt([each.support for each in prepared], levels=relative)
+        return [
+            Learner(state, each.ways, self.version, thresholds.cutoff(self.known, each.ways, each.shots, levels))
+            for (state, levels), each in zip(made, prepared, strict=True)
+        ]
+
+    def predict_many(self, asked: Sequence[tuple[Learner, Tensor]]) -> list[Prediction]:
+        """What each learner says of its inputs, as `predict`; learners and inputs of like sizes in one mapped call.
+
+        Raises:
+            BundleError: as `predict`.
+            SettingsError: as `predict`.
+        """
+        for learner, _ in asked:
+            self._check_own(learner)
+        return self._engine.predict([(learner.state, x, learner.ways) for learner, x in asked])
+
+    def margins(self, learner: Learner, said: Prediction) -> Float[Tensor, " n"] | None:
+        """How far each prediction's familiarity is above the learner's cutoff: below 0 it is of no class of the
+        support. None where nobody can say."""
+        if learner.cutoff is None:
+            return None
+        return plain_familiarities(said)[learner.cutoff.score] - learner.cutoff.value
+
+    def _check_own(self, learner: Learner) -> None:
+        if learner.version != self.version:
+            raise BundleError(
+                f"got a learner of version {learner.version}; {self.name} is version {self.version}, which answers "
+                "otherwise. Use the bundle that made it, or make it again from its support."
+            )

@@ -1,0 +1,205 @@
+"""A trained method put to use: tasks of any sizes in, one mapped call for those that are alike, learners out."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+
+from quickstudy.bundle import many
+from quickstudy.core import chance, tree
+from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import over_tasks, suitable_chunk
+from quickstudy.core.predictions import Likelihood, Prediction
+from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.errors import SettingsError
+from quickstudy.evaluate.evaluate import place_of
+from quickstudy.evaluate.novelty import usual
+
+__all__ = ["Engine", "InUse", "Labels", "Prepared"]
+
+Labels = Sequence[int] | Sequence[float] | Tensor
+"""What examples are labelled with: the number of a class each, or real values."""
+
+Level = dict[str, float]
+"""What is usual on a support, by the name of a score."""
+
+
+class Prepared(NamedTuple):
+    """A task's support as the method takes it."""
+
+    support: Examples
+    ways: int | None
+    shots: int
+    """Examples of the class that has fewest."""
+
+
+class InUse(MetaLearner):
+    """A method of a fixed number of ways, for tasks of fewer: labels are padded with classes that have no example.
+
+    Args:
+        method: The method.
+        slots: Its number of ways.
+    """
+
+    def __init__(self, method: MetaLearner, slots: int) -> None:
+        super().__init__()
+        self.method, self.slots, self.noise_size = method, slots, method.noise_size
+        self.tags = method.tags  # type: ignore[misc]  # those of the method, whichever it is
+
+    def adapt(self, support: Examples, *noise: Tensor) -> Any:
+        y = F.pad(support.y, (0, self.slots - support.y.shape[-1]))
+        return self.method.adapt(support._replace(y=y), *noise), (y & support.mask[:, None]).any(0)
+
+    def predict(self, learner: Any, x: Shaped[Tensor, "n *item"]) -> Prediction:
+        state, present = learner
+        return many.among(self.method.predict(state, x), present)
+
+    def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
+        return self.method.meta_loss(episode, *noise)
+
+
+class Engine:
+    """What turns supports into learners and inputs into predictions.
+
+    Args:
+        method: The trained method.
+        item: The shape of one input.
+        outputs: Ways, or the number of real values.
+        likelihood: Which of them.
+    """
+
+    def __init__(self, method: MetaLearner, item: tuple[int, ...], outputs: int, likelihood: Likelihood) -> None:
+        self.method, self.item, self.outputs, self.likelihood = method, item, outputs, likelihood
+        fixed = likelihood == "categorical" and not method.tags.any_ways
+        self.ways = outputs if fixed else None
+        self.in_use: MetaLearner = InUse(method, outputs) if fixed else method
+
+    def prepare(self, x: Shaped[Tensor, "n *item"], y: Labels, ways: int | None = None) -> Prepared:
+        """A support with its labels as the method takes them.
+
+        Raises:
+            SettingsError: they do not fit each other.
+        """
+        x = self._inputs(x, "the support")
+        if len(y) != len(x):
+            raise SettingsError(f"got {len(x)} examples and {len(y)} labels; expected a label for each example.")
+        return self._of_values(x, y, ways) if self.likelihood == "gaussian" else self._of_classes(x, y, ways)
+
+    def adapt(self, supports: Sequence[Examples], levels: bool) -> list[tuple[Any, Level]]:
+        """The state of each support's learner, and what is usual on the support if `levels` are asked for."""
+        made: dict[int, tuple[Any, Level]] = {}
+        learn = functools.partial(self._learn, levels)
+        for group in many.groups(supports, lambda each: each.y.shape[1:], lambda each: len(each.mask)):
+            batch = many.padded([supports[at] for at in group])
+            made |= dict(zip(group, self._mapped(learn, batch.x, batch, self._noise(len(group))), strict=True))
+        return [
+            (made[at][0], {name: float(level) for name, level in made[at][1].items()}) for at in range(len(supports))
+        ]
+
+    def predict(self, asked: Sequence[tuple[Any, Tensor, int | None]]) -> list[Prediction]:
+        """What the learners with these states and ways say of their inputs.
+
+        Raises:
+            SettingsError: inputs of another shape.
+        """
+        states = [self._here(state) for state, _, _ in asked]
+        inputs = [self._inputs(x, "the inputs") for _, x, _ in asked]
+        shapes = [many.shapes(state) for state in states]
+        found: dict[int, Prediction] = {}
+        for group in many.groups(range(len(asked)), lambda at: shapes[at], lambda at: len(inputs[at])):
+            x = many.padded_inputs([inputs[at] for at in group])
+            said = self._mapped(self.method.predict, x, tree.stack([states[at] for at in group]), x)
+            for at, each in zip(group, said, strict=True):
+                found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else asked[at][2])
+        return [found[at] for at in range(len(asked))]
+
+    def _mapped(self, fn: Callable[..., Any], x: Tensor, *batches: Any) -> list[Any]:
+        """`fn` of each task, tasks together where the method can be mapped; each its own copy of memory."""
+        chunk = 1
+        if len(x) > 1 and self.method.tags.maps:
+            chunk = min(len(x), suitable_chunk(x.device.type, x[0].numel(), self._own_convolutions))
+        with torch.no_grad():
+            said = over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk)
+        return many.apart(said)
+
+    def _learn(self, levels: bool, support: Examples, noise: tuple[Tensor, ...]) -> tuple[Any, dict[str, Tensor]]:
+        state = self.method.adapt(support, *noise)
+        if not levels:
+            return state, {}
+        said = self.method.predict(state, support.x)
+        if self.ways is not None:
+            said = many.among(said, (support.y & support.mask[:, None]).any(0))
+        return state, usual(said, support.mask)
+
+    @functools.cached_property
+    def _own_convolutions(self) -> bool:
+        """Whether learners have convolutions of their own, which a CPU maps a few at a time."""
+        convolutions = {weight.shape for weight in self.method.parameters() if weight.ndim > 2}
+        if not convolutions:
+            return False
+        x = torch.zeros(self.outputs, *self.item)
+        y = torch.zeros(self.outputs, self.outputs) if self.likelihood == "gaussian" else torch.arange(self.outputs)
+        ((state, _),) = self.adapt([self.prepare(x, y).support], levels=False)
+        return any(leaf.shape in convolutions for leaf in tree.leaves(state))
+
+    def _noise(self, tasks: int) -> tuple[Tensor, ...]:
+        """The noise that `adapt` takes: the same for every task, so that a support always makes the same learner."""
+        if not self.method.noise_size:
+            return ()
+        one = chance.noise(chance.key("adapt"), [0], self.method.noise_size).to(*place_of(self.method))
+        return (one.repeat(tasks, 1),)
+
+    def _here(self, state: Any) -> Any:
+        device = place_of(self.method)[0]
+        return tree.map_leaves(lambda leaf: leaf.to(device), state)
+
+    def _inputs(self, x: Tensor, what: str) -> Tensor:
+        if x.shape[1:] != self.item or not len(x):
+            raise SettingsError(
+                f"{what} have shape {list(x.shape)}; expected {['n', *self.item]}, of one example or more. Make them "
+                "with the bundle's encoder."
+            )
+        return x.to(*place_of(self.method))
+
+    def _of_values(self, x: Tensor, y: Labels, ways: int | None) -> Prepared:
+        if ways is not None:
+            raise SettingsError(f"got ways={ways}, but this bundle predicts real values. Leave ways out.")
+        values = torch.as_tensor(y).to(x)
+        values = values[:, None] if values.ndim == 1 else values
+        if values.shape != (len(x), self.outputs) or not values.isfinite().all():
+            raise SettingsError(
+                f"got values of shape {list(values.shape)}; expected finite ones of shape [{len(x)}, {self.outputs}]."
+            )
+        return Prepared(Examples(x, values, x.new_ones(len(x), dtype=torch.bool)), None, len(x))
+
+    def _of_classes(self, x: Tensor, y: Labels, ways: int | None) -> Prepared:
+        labels = [int(each) for each in y]
+        ways = max(labels) + 1 if ways is None else ways
+        if self.ways is not None and ways > self.ways:
+            raise SettingsError(
+                f"got {ways} classes; this bundle's method, {type(self.method).__name__}, was trained for "
+                f"{self.ways} and takes no more. Leave {ways - self.ways} out, or use a method that takes any number, "
+                "such as protonet."
+            )
+        counts = [0] * max(ways, 0)
+        for label in labels:
+            if not 0 <= label < ways:
+                raise SettingsError(
+                    f"got the label {label}; expected numbers from 0 to {ways - 1}, for {ways} classes."
+                )
+            counts[label] += 1
+        if 0 in counts:
+            raise SettingsError(
+                f"class {counts.index(0)} of {ways} has no example; expected one or more of each. Number the classes "
+                "without gaps."
+            )
+        if not self.method.tags.support_order:  # such methods were trained on examples round by round
+            order = many.by_rounds(labels)
+            x, labels = x[order], [labels[at] for at in order]
+        one_hot = F.one_hot(torch.tensor(labels, device=x.device), self.ways or ways).bool()
+        return Prepared(Examples(x, one_hot, x.new_ones(len(x), dtype=torch.bool)), ways, min(counts))

@@ -1,0 +1,50 @@
+"""What a method is built of: settings by name, and the structure that they are given."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.settings import dump, make, owner_of
+
+__all__ = ["Parts"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """Enough to build a method anew, but for its weights."""
+
+    method: Any
+    """Its settings."""
+    net: Any
+    """Those of the net under it."""
+    item: tuple[int, ...]
+    """The shape of one input."""
+    outputs: int
+    """Ways, or the number of real values to predict."""
+    pool_outputs: int | None = None
+    """Classes of its conventional training, for methods that keep a head for them."""
+
+    def build(self, seed: int = 0) -> MetaLearner:
+        """The method with fresh weights, which the seed determines."""
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)  # not torch's: that one reseeds the GPUs too
+            net = make(owner_of(self.net), self.net, item=self.item)
+            structure = {"net": net, "item": self.item, "outputs": self.outputs}
+            if self.pool_outputs is not None:
+                structure["pool_outputs"] = self.pool_outputs
+            built: MetaLearner = make(owner_of(self.method), self.method, **structure)
+        return built
+
+    def plain(self) -> dict[str, Any]:
+        """As plain values that YAML and JSON hold."""
+        return {
+            "method": dump(self.method),
+            "net": dump(self.net),
+            "item": list(self.item),
+            "outputs": self.outputs,
+            "pool_outputs": self.pool_outputs,
+        }
