@@ -57,7 +57,7 @@ def check(*, db: Database = DATABASE) -> int:
 
 
 def _told(found: Copied, verb: str, fate: str) -> int:
-    screen.say(f"{verb} {found.learners} learners and {found.keys} keys of {found.tenants} tenants.")
+    screen.say(f"{verb}: learners {found.learners}, keys {found.keys}, tenants {found.tenants}.")
     for tenant, learner in found.damaged:
         screen.warn(f"Learner {learner} of {tenant} is not what was written: {fate}.")
     return 1 if found.damaged else 0

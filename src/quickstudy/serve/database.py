@@ -96,7 +96,7 @@ def check_whole(connection: Connection, where: str) -> None:
     """
     if connection.dialect.name != "sqlite":
         return
-    found = [" ".join(str(line).split()) for line in connection.exec_driver_sql("PRAGMA quick_check(3)").scalars()]
+    found = [" ".join(str(line).split()) for line in connection.exec_driver_sql("PRAGMA integrity_check(3)").scalars()]
     if found != ["ok"]:
         raise StoreDamagedError(
             f"the database {where} is damaged: {'; '.join(found)}. Keep a copy of it as it is, "
