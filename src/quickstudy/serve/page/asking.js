@@ -21,9 +21,11 @@ export class Asking {
   #running = false;
   #again = false;
 
-  constructor(lesson, { changed, outage }) {
+  /** `begun` is called as an input takes the place of another, `changed` whenever something is new. */
+  constructor(lesson, { changed, begun, outage }) {
     this.lesson = lesson;
     this.changed = changed;
+    this.begun = begun;
     this.outage = outage;
     this.paper = new Paper($("paper"), { began: () => this.#began(), changed: () => this.#drew() });
     $("clear").addEventListener("click", () => this.clear());
@@ -129,6 +131,7 @@ export class Asking {
 
   #set(input) {
     this.input = input;
+    this.begun();
     this.before = null;
     if (!input) this.prediction = null;
   }

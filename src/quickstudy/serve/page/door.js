@@ -11,7 +11,11 @@ export function outage() {
   waking ??= (async () => {
     $("outage").textContent = "The server does not answer. What you taught it is safe; this page goes on when it is back.";
     $("outage").hidden = false;
-    for (let wait = 1; !(await awake()); wait = Math.min(8, 1.5 * wait)) await pause(wait);
+    let wait = 1;
+    do {
+      await pause(wait);
+      wait = Math.min(8, 1.5 * wait);
+    } while (!(await awake()));
     $("outage").hidden = true;
     waking = null;
   })();

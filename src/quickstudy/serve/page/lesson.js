@@ -4,7 +4,8 @@ import { Refused, Unreachable, ask } from "./api.js";
 import * as memory from "./memory.js";
 
 const ENOUGH = 2; // classes with examples before there is anything to tell apart
-const AT_ONCE = 50; // examples in one request
+const AT_ONCE = 50; // examples of a class in one request
+const LETTERS = 6_000_000; // of a request's pictures, in base64
 
 export const pause = (seconds) => new Promise((done) => setTimeout(done, 1000 * seconds));
 
@@ -80,7 +81,7 @@ export class Lesson {
   /** Remove a class with its examples. Throws what the server says against it. */
   async remove(one) {
     if (this.learner && one.count) {
-      this.#take(await ask("DELETE", `learners/${this.learner.id}/classes/${encodeURIComponent(one.name)}`));
+      await this.#settle(await ask("DELETE", `learners/${this.learner.id}/classes/${encodeURIComponent(one.name)}`));
     }
     this.classes = this.classes.filter((each) => each !== one);
     this.#keep();
@@ -88,7 +89,7 @@ export class Lesson {
   }
 
   async readapt() {
-    this.#take(await ask("POST", `learners/${this.learner.id}/readapt`));
+    await this.#settle(await ask("POST", `learners/${this.learner.id}/readapt`));
     this.changed(true);
   }
 
@@ -117,7 +118,7 @@ export class Lesson {
   async #step() {
     const lesson = this.classes; // another lesson may have begun when the answer comes
     const batch = this.learner ? [this.classes.find((each) => each.waiting.length)] : this.taught;
-    const sent = batch.map((one) => ({ one, samples: one.waiting.slice(0, AT_ONCE) }));
+    const sent = batch.map((one) => ({ one, samples: portion(one.waiting, LETTERS / batch.length) }));
     const examples = sent.flatMap(({ one, samples }) => samples.map(({ wire }) => ({ class: one.name, ...wire })));
     let refusal = null;
     try {
@@ -175,10 +176,20 @@ export class Lesson {
     this.changed(false);
   }
 
+  /** Take the learner of an answer, or ask for it where the answer has none. */
+  async #settle(answer) {
+    this.#take(answer?.classes ? answer : await ask("GET", `learners/${this.learner.id}`));
+  }
+
   /** The server's word on which classes there are and how many examples each has. */
   #take(learner) {
     this.learner = learner;
-    for (const one of this.classes) one.count = learner.classes.find((each) => each.name === one.name)?.examples ?? 0;
+    for (const one of this.classes) one.count = 0;
+    for (const { name, examples } of learner.classes) {
+      let one = this.classes.find((each) => each.name === name);
+      if (!one) this.classes.push((one = fresh(name))); // taught from elsewhere
+      one.count = examples;
+    }
     this.#keep();
   }
 
@@ -189,5 +200,12 @@ export class Lesson {
 }
 
 export const total = (one) => one.count + one.waiting.length;
+
+/** As many of the first samples as one request may hold; one at least. */
+function portion(samples, most) {
+  let letters = 0;
+  const fits = samples.findIndex(({ wire }) => (letters += wire.image?.length ?? 0) > most);
+  return samples.slice(0, Math.min(AT_ONCE, fits < 0 ? AT_ONCE : Math.max(1, fits)));
+}
 
 const fresh = (name) => ({ name, count: 0, samples: [], waiting: [], error: "" });

@@ -5,7 +5,7 @@ import { Asking } from "./asking.js";
 import { outage, patiently } from "./door.js";
 import { Lesson, total } from "./lesson.js";
 import * as memory from "./memory.js";
-import { Rows } from "./rows.js";
+import { Rows, able } from "./rows.js";
 import { Unfit, ofFiles } from "./samples.js";
 import { Shelf, listenToSure, sure } from "./shelf.js";
 import { advice, command, described, introduced, verdict } from "./words.js";
@@ -15,7 +15,7 @@ const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 const $ = (id) => document.getElementById(id);
 const lesson = new Lesson({ changed: learned, outage });
-const asking = new Asking(lesson, { changed: show, outage });
+const asking = new Asking(lesson, { changed: show, begun, outage });
 const rows = new Rows($("classes"), { teach, files, rename, remove });
 const shelf = new Shelf({ open: (id) => go(id), deleted, current: () => lesson.learner?.id });
 
@@ -33,14 +33,14 @@ function show() {
   const accept = model.kind === "image" ? "image/*" : ".txt,.csv,.tsv,text/plain,text/csv";
   rows.update(lesson.classes, { input, prediction, before, files, accept });
   const full = Boolean(model.ways) && lesson.classes.length >= model.ways;
-  $("add-class").disabled = full;
+  able($("add-class"), !full);
   say($("class-limit"), full ? `This model takes up to ${model.ways} classes.` : "");
   showSheet(model, input);
   showAnswer();
   showTrouble();
   $("use").hidden = !lesson.learner;
   if (lesson.learner) $("curl").textContent = command(address(`learners/${lesson.learner.id}/predict`), model.kind, Boolean(key.get()), model.item);
-  $("newer").hidden = !lesson.learner || lesson.gone || lesson.learner.version === current(model.name)?.version;
+  $("newer").hidden = !lesson.learner || lesson.gone || lesson.learner.newest;
 }
 
 function showSheet(model, input) {
@@ -52,8 +52,8 @@ function showSheet(model, input) {
   $("paper-box").classList.toggle("settled", Boolean(input?.taught));
   const state = paper.empty ? "empty" : paper.drawn ? "with a drawing" : "with a picture";
   $("paper").setAttribute("aria-label", `Drawing area, ${state}. Without a pointer, choose a picture instead.`);
-  $("clear").disabled = model.kind === "image" ? paper.empty : !$("written").value;
-  $("undo").disabled = !paper.drawn;
+  able($("clear"), model.kind === "image" ? !paper.empty : Boolean($("written").value));
+  able($("undo"), paper.drawn);
 }
 
 function showAnswer() {
@@ -88,8 +88,13 @@ function say(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** A new input: what was said of the last one is over. */
+function begun() {
+  for (const one of lesson.classes) if (one.name) one.error = "";
+}
+
 function learned(fresh) {
-  if (lesson.learner && !lesson.gone) place(lesson.learner.id);
+  if (lesson.learner && !lesson.gone) place(lesson.learner.id, { instead: true });
   if (fresh) asking.anew();
   show();
 }
@@ -97,8 +102,13 @@ function learned(fresh) {
 // --- what a person does ----------------------------------------------------------------------------------------
 
 async function teach(one) {
-  const samples = await asking.samples();
-  if (!samples.length) return;
+  const { input } = asking;
+  const first = { image: "Draw something first, or add pictures", text: "Type a text first", vector: "Paste numbers first" }[lesson.model.kind];
+  if (!input) one.error = `${first}.`;
+  else if (input.taught) one.error = `This was taught already, as ${input.taught}. Give it something new.`;
+  else if (!one.name) one.error ||= "A class needs a name.";
+  const samples = one.error ? [] : await asking.samples();
+  if (!samples.length) return show();
   asking.taught(one.name);
   lesson.teach(one, samples);
 }
@@ -118,7 +128,8 @@ async function files(one, chosen) {
   }
 }
 
-function rename(one, name) {
+function rename(one, typed) {
+  const name = typed.normalize("NFC").trim();
   const taken = lesson.classes.some((each) => each !== one && each.name === name);
   one.name = taken ? "" : name;
   lesson.save();
@@ -140,6 +151,7 @@ async function remove(one) {
 }
 
 function addClass() {
+  if ($("add-class").ariaDisabled === "true") return;
   const names = new Set(lesson.classes.map(({ name }) => name));
   const name = [...ALPHABET].find((letter) => !names.has(letter)) ?? `class ${lesson.classes.length + 1}`;
   lesson.add(name);
@@ -188,6 +200,7 @@ function pasted(event) {
 }
 
 function dropped(event) {
+  if (!event.dataTransfer.files.length) return; // text goes where it is dropped
   event.preventDefault();
   $("paper-box").classList.remove("over");
   const given = [...event.dataTransfer.files];
@@ -209,9 +222,13 @@ async function copy() {
 
 const current = (name) => models.find((each) => each.name === name);
 
-function place(id) {
+/** The address names the learner, so that a reload or a bookmark brings it back. */
+function place(id, { instead = false } = {}) {
   const wanted = id ? `#${id}` : "";
-  if (location.hash !== wanted) history.pushState(null, "", wanted || location.pathname + location.search);
+  if (location.hash === wanted) return;
+  const url = wanted || location.pathname + location.search;
+  if (instead) history.replaceState(null, "", url);
+  else history.pushState(null, "", url);
 }
 
 function go(id) {
@@ -261,7 +278,7 @@ function listen() {
   const box = $("paper-box");
   box.addEventListener("dragover", () => box.classList.add("over"));
   box.addEventListener("dragleave", () => box.classList.remove("over"));
-  document.addEventListener("dragover", (event) => event.preventDefault());
+  document.addEventListener("dragover", (event) => event.dataTransfer.types.includes("Files") && event.preventDefault());
   document.addEventListener("drop", dropped);
   document.addEventListener("paste", pasted);
   addEventListener("hashchange", arrive);

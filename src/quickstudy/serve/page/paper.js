@@ -1,6 +1,6 @@
 // A sheet to draw on with mouse, finger or stylus, or to lay a picture on.
 
-const PEN = 0.035; // width of the pen, as a part of the sheet's side
+const PEN = 0.055; // width of the pen, as a part of the sheet's side: what Omniglot's drawers used is 0.053
 const INK = "#000";
 
 /** Draws strokes on a canvas. Strokes are lists of points [x, y], in parts of the sheet's side. */

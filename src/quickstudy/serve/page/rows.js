@@ -30,7 +30,7 @@ export class Rows {
     this.acts = acts;
   }
 
-  /** Show classes; `state` has {input, prediction, before, accept, verb}. */
+  /** Show classes; `state` has {input, prediction, before, files: words, accept: types of files}. */
   update(classes, state) {
     for (const [one, row] of this.#rows) {
       if (classes.includes(one)) continue;
@@ -59,6 +59,11 @@ export class Rows {
   }
 }
 
+/** Say whether a button does anything now. It keeps the focus either way, as a disabled one does not. */
+export function able(button, yes) {
+  button.setAttribute("aria-disabled", String(!yes));
+}
+
 let made = 0;
 
 class Row {
@@ -76,7 +81,7 @@ class Row {
     this.bar = make("div", { className: "bar", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill, this.tick);
     this.samples = make("ul", { className: "samples" });
     this.count = make("p", { className: "count soft small" });
-    this.teach = make("button", { type: "button", className: "teach" });
+    this.teach = make("button", { type: "button", className: "teach primary" });
     this.chosen = make("input", { type: "file", multiple: true, hidden: true });
     this.choose = make("button", { type: "button", className: "quiet" });
     this.remove = make("button", { type: "button", className: "quiet" }, "Delete");
@@ -91,10 +96,10 @@ class Row {
   #listen(acts) {
     const { one } = this;
     this.name.addEventListener("input", () => {
-      one.error = acts.rename(one, this.name.value.trim());
+      one.error = acts.rename(one, this.name.value);
     });
     this.name.addEventListener("keydown", (event) => {
-      if (event.key === "Enter") this.teach.disabled ? this.choose.focus() : this.teach.focus();
+      if (event.key === "Enter") this.teach.focus();
     });
     this.teach.addEventListener("click", () => acts.teach(one));
     this.remove.addEventListener("click", () => acts.remove(one));
@@ -121,11 +126,10 @@ class Row {
     const held = total(one);
     this.#named(held);
     this.error.textContent = one.error;
-    this.name.setAttribute("aria-invalid", String(Boolean(one.error) && !held));
+    this.name.setAttribute("aria-invalid", String(!one.name));
     this.#probability(prediction, before);
     this.teach.textContent = `This is ${called}`;
-    this.teach.disabled = !input || !one.name || (Boolean(one.error) && !held);
-    this.teach.classList.toggle("primary", Boolean(input) && !input.taught);
+    able(this.teach, Boolean(input) && !input.taught && Boolean(one.name));
     this.choose.textContent = files;
     this.choose.setAttribute("aria-label", `${files} to ${called}`);
     this.chosen.accept = accept;

@@ -51,7 +51,7 @@ export function ofRows(text, item) {
     if (numbers.length !== size) {
       throw new Unfit(`${where} has ${numbers.length} ${numbers.length === 1 ? "number" : "numbers"}; this model takes ${size}. One example is one row.`);
     }
-    return { wire: { vector: shaped(numbers, item) }, show: { text: numbers.slice(0, 6).join("  ") + (size > 6 ? " …" : "") } };
+    return { wire: { vector: numbers }, show: { text: numbers.slice(0, 6).join("  ") + (size > 6 ? " …" : "") } };
   });
 }
 
@@ -75,13 +75,6 @@ export async function bitmapOf(thumb) {
   const [head, content] = thumb.split(",");
   const bytes = Uint8Array.from(atob(content), (letter) => letter.charCodeAt(0));
   return createImageBitmap(new Blob([bytes], { type: head.slice(5).split(";")[0] }));
-}
-
-/** Numbers in nested lists, as the model's items are shaped. */
-function shaped(numbers, [, ...inner]) {
-  if (!inner.length) return numbers;
-  const step = inner.reduce((a, b) => a * b, 1);
-  return Array.from({ length: numbers.length / step }, (_, at) => shaped(numbers.slice(at * step, (at + 1) * step), inner));
 }
 
 async function reduced(bitmap) {

@@ -6,8 +6,18 @@ const SURE = 0.9;
 const FAIRLY = 0.6;
 
 /** What the page needs to know of a model, from the server's description. */
-export function described({ name, version, kind, item, ways, accuracy }) {
-  return { name, version, kind, item, ways, accuracy };
+export function described({ name, version, kind, item, ways, trained_on: origin }) {
+  return { name, version, kind, item, ways, measured: measured(origin?.evaluation) };
+}
+
+/** How often it was right where that was measured, and on what. */
+function measured(evaluation) {
+  if (evaluation?.metric !== "accuracy") return "";
+  const { mean, low, high, ways, shots, episodes, split } = evaluation;
+  const to = (p) => (100 * p).toFixed(1);
+  const sizes = ways && shots ? ` of ${ways} classes with ${counted(shots, "example")} each` : "";
+  const tasks = episodes ? `${episodes.toLocaleString("en")} ${split ?? "test"} tasks` : `${split ?? "test"} tasks`;
+  return `Right ${to(mean)} % of the time (${to(low)} to ${to(high)} %), measured on ${tasks}${sizes}.`;
 }
 
 /** The next thing to do, in one sentence. */
@@ -48,7 +58,7 @@ export function verdict(prediction, input, lesson) {
 /** The model in use, with its measured accuracy. */
 export function introduced(model) {
   const parts = [`Model ${model.name}, version ${model.version}.`];
-  if (model.accuracy) parts.push(model.accuracy);
+  if (model.measured) parts.push(model.measured);
   if (model.ways) parts.push(`It takes up to ${counted(model.ways, "class", "classes")}.`);
   return parts.join(" ");
 }
