@@ -17,6 +17,9 @@ __all__ = ["WRITES", "address", "check_whole", "connect"]
 CONNECTIONS = 8
 """Connections kept open; as many again open in a rush."""
 
+STATEMENT_SECONDS = 30
+"""Seconds that PostgreSQL may take over one statement."""
+
 WRITES = "quickstudy_writes"
 """The execution option of transactions that write: SQLite has to know at their start."""
 
@@ -84,7 +87,7 @@ def connect(url: URL, patience: float, create: bool = True) -> Engine:
         return engine
     known = {"connect_timeout": "5", "application_name": "quickstudy", "keepalives_idle": "30"}
     engine = sqlalchemy.create_engine(url, connect_args=known | dict(url.query), pool_pre_ping=True, **pool)
-    event.listen(engine, "connect", _set_up_postgres)
+    event.listen(engine, "connect", lambda connection, _: _set_up_postgres(connection, patience))
     return engine
 
 
@@ -137,12 +140,12 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _set_up_postgres(connection: Any, _: Any) -> None:
+def _set_up_postgres(connection: Any, patience: float) -> None:
     with connection.cursor() as cursor:
         # Whoever turned it off for the server did not think of us; stricter values than `on` stay.
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
-        cursor.execute("SET lock_timeout = '5s'")
-        cursor.execute("SET statement_timeout = '30s'")
+        cursor.execute("SELECT set_config('lock_timeout', %s, false)", [f"{max(1, round(1000 * patience))}ms"])
+        cursor.execute("SELECT set_config('statement_timeout', %s, false)", [f"{STATEMENT_SECONDS}s"])
     connection.commit()
