@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from quickstudy.bundle import origin, thresholds
 from quickstudy.bundle.engine import Engine, Labels
 from quickstudy.bundle.folder import MANIFEST, Contents, read, weights_bytes, write
 from quickstudy.bundle.learner import Learner
+from quickstudy.bundle.manifest import version_of
 from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Likelihood, Prediction
@@ -70,6 +70,11 @@ class Bundle:
 
     # --- opening and saving -------------------------------------------------------------------------------------------
 
+    @staticmethod
+    def stands_in(folder: Path | str) -> bool:
+        """Whether a folder says of itself that it is a bundle."""
+        return (Path(folder) / MANIFEST).is_file()
+
     @classmethod
     def open(cls, folder: Path | str) -> Bundle:
         """The bundle in a folder, or that of the run in it.
@@ -78,9 +83,13 @@ class Bundle:
             BundleError: it holds neither, or a bundle that is damaged or cannot be understood.
             CheckpointError: the run in it cannot be read.
         """
-        folder = Path(folder)
-        if (folder / MANIFEST).exists() or not (folder / "run.yaml").exists():
+        if cls.stands_in(folder):
             return cls.load(folder)
+        if not (Path(folder) / "run.yaml").exists():
+            raise BundleError(
+                f"{folder} holds neither a bundle nor a run: there is no {MANIFEST} or run.yaml in it. Check the path, "
+                "or make a bundle with `quickstudy bundle RUN OUT`."
+            )
         return cls.of_run(Run.open(folder))
 
     @classmethod
@@ -119,9 +128,17 @@ class Bundle:
             provenance=found.provenance,
             licence=licence,
         )
-        if found.likelihood == "categorical":
-            bundle.known = thresholds.of_run(run, found.step, bundle._engine.in_use, sizes)
+        bundle.calibrate(run, sizes)
         return bundle
+
+    def calibrate(self, run: Run, sizes: Sequence[tuple[int, int]]) -> None:
+        """Have other thresholds: for tasks of these (ways, shots), on validation tasks of the run it was made of.
+
+        Sizes that the run's validation classes do not allow are left out; all are, for real values.
+        """
+        step = self.provenance["training"]["step"]
+        classes = self.likelihood == "categorical"
+        self.known = thresholds.of_run(run, step, self._engine.in_use, sizes if classes else ())
 
     def save(self, folder: Path | str, *, replace: bool = False) -> None:
         """Write the bundle's folder, whole or not at all.
@@ -166,10 +183,9 @@ class Bundle:
         """12 hex digits of a hash of all that answers depend on: settings, encoder and weights."""
         if self._version is not None:
             return self._version
-        made_of = type(self.method).__qualname__ if self.parts is None else self.parts.plain()
-        weights = hashlib.sha256(weights_bytes(self.method)).hexdigest()
-        content = [made_of, dump(self.encoder), self.likelihood, self.outputs, weights]
-        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+        made_of = {"method": type(self.method).__qualname__} if self.parts is None else self.parts.plain()
+        entries = {"encoder": dump(self.encoder), "likelihood": self.likelihood, "outputs": self.outputs, **made_of}
+        return version_of(entries | {"sha256": hashlib.sha256(weights_bytes(self.method)).hexdigest()})
 
     # --- use ----------------------------------------------------------------------------------------------------------
 

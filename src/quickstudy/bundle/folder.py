@@ -25,7 +25,7 @@ from quickstudy.encoders import Encoder
 from quickstudy.errors import BundleError, CheckpointError, QuickstudyError
 from quickstudy.train.parts import Parts
 
-__all__ = ["CARD", "MANIFEST", "WEIGHTS", "Contents", "read", "weights_bytes", "write"]
+__all__ = ["CARD", "MANIFEST", "WEIGHTS", "Contents", "in_place", "read", "weights_bytes", "write"]
 
 MANIFEST, WEIGHTS, CARD = "bundle.yaml", "weights.safetensors", "README.md"
 
@@ -58,22 +58,13 @@ def write(folder: Path, contents: Contents, weights: bytes, *, replace: bool) ->
     Raises:
         BundleError: something stands there that may not be replaced, or it cannot be written or read back.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not (folder / MANIFEST).is_file():
-            raise BundleError(f"{folder} holds something other than a bundle. Name another folder.")
-        if not replace:
-            raise BundleError(f"{folder} holds a bundle already. Name another folder, or have it replaced (--replace).")
     entries = _entries(contents, weights)
     fixed = contents.likelihood == "categorical" and not owner_of(contents.parts.method).tags.any_ways
-    try:
-        with _whole_folder(folder) as draft:
-            files.write(draft / WEIGHTS, weights)
-            files.write(draft / CARD, card(entries, contents.encoder.kind, contents.parts.outputs if fixed else None))
-            files.write(draft / MANIFEST, render(entries))
-            read(draft)  # a class that only this process knows cannot be found again
-    except (OSError, CheckpointError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(f"{folder} cannot be written: {reason}. Make room, or name another folder.") from error
+    with in_place(folder, replace=replace) as draft:
+        files.write(draft / WEIGHTS, weights)
+        files.write(draft / CARD, card(entries, contents.encoder.kind, contents.parts.outputs if fixed else None))
+        files.write(draft / MANIFEST, render(entries))
+        read(draft)  # a class that only this process knows cannot be found again
 
 
 def read(folder: Path) -> tuple[Contents, MetaLearner]:
@@ -149,21 +140,36 @@ def _method(folder: Path, parts: Parts, content: bytes) -> MetaLearner:
 
 
 @contextlib.contextmanager
-def _whole_folder(folder: Path) -> Iterator[Path]:
-    """A folder to write beside `folder`, which takes its place when the block ends well and vanishes otherwise."""
+def in_place(folder: Path, *, replace: bool) -> Iterator[Path]:
+    """A folder to write beside `folder`, which takes its place when the block ends well and vanishes otherwise.
+
+    Raises:
+        BundleError: something stands there that may not be replaced, or it cannot be written.
+    """
     folder = folder.absolute()
+    _check_free(folder, replace)
     mark = f"{os.getpid()}.{threading.get_ident()}"
     draft, old = (folder.with_name(f".{folder.name}.{mark}.{what}") for what in ("new", "old"))
-    draft.mkdir(parents=True)
     try:
+        draft.mkdir(parents=True)
         yield draft
         if folder.exists() and any(folder.iterdir()):
             folder.rename(old)
         draft.rename(folder)
-    except BaseException:
-        if old.exists():
-            old.rename(folder)
-        raise
+    except (OSError, CheckpointError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BundleError(f"{folder} cannot be written: {reason}. Make room, or name another folder.") from error
     finally:
+        if old.exists() and not folder.exists():
+            old.rename(folder)
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _check_free(folder: Path, replace: bool) -> None:
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not (folder / MANIFEST).is_file():
+        raise BundleError(f"{folder} holds something other than a bundle. Name another folder.")
+    if not replace:
+        raise BundleError(f"{folder} holds a bundle already. Name another folder, or have it replaced (--replace).")

@@ -21,7 +21,7 @@ from quickstudy.encoders import Encoder
 from quickstudy.errors import BundleError, QuickstudyError
 from quickstudy.evaluate.novelty import Detector
 
-__all__ = ["FORMAT", "Manifest", "parse", "render", "seal_of"]
+__all__ = ["FORMAT", "LARGEST", "Known", "Manifest", "addresses", "parse", "render", "seal_of", "version_of"]
 
 FORMAT = 1
 LARGEST = 4 * 2**20
@@ -117,6 +117,12 @@ def seal_of(entries: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
+def version_of(entries: dict[str, Any]) -> str:
+    """12 hex digits of a hash of the entries that answers depend on."""
+    names = ("likelihood", "method", "net", "item", "outputs", "pool_outputs", "encoder", "sha256")
+    return seal_of({name: entries.get(name) for name in names})[:12]
+
+
 def parse(path: Path) -> Manifest:
     """What a bundle.yaml says.
 
@@ -130,7 +136,7 @@ def parse(path: Path) -> Manifest:
             "or make the bundle again."
         )
     try:
-        if entries.get("seal") != seal_of(entries):
+        if entries.get("seal") != seal_of(entries) or entries.get("version") != version_of(entries):
             raise BundleError(
                 f"{path} was changed after it was written: its entries do not match their seal. Make the bundle again, "
                 "or get it anew from where it came from."
@@ -145,6 +151,29 @@ def parse(path: Path) -> Manifest:
             f"{path} says something that this quickstudy does not understand: {error} Update quickstudy, or make the "
             "bundle again."
         ) from error
+
+
+def addresses(path: Path) -> list[str]:
+    """The addresses of classes (package.module:Class) that a bundle.yaml names, read without importing any.
+
+    Raises:
+        BundleError: it cannot be read.
+    """
+    found: list[str] = []
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            name = value.get("name")
+            found.extend([name] if isinstance(name, str) and ":" in name else [])
+            value = list(value.values())
+        for each in value if isinstance(value, list) else ():
+            walk(each)
+
+    entries = _entries(path)
+    for kind in _BASES:
+        chosen = entries.get(kind)
+        walk({"name": chosen} if isinstance(chosen, str) else chosen)
+    return found
 
 
 def _entries(path: Path) -> dict[str, Any]:

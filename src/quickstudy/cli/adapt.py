@@ -1,11 +1,10 @@
-"""`quickstudy adapt`: a trained run and a few examples of new classes, and it tells them apart."""
+"""`quickstudy adapt`: a bundle or run and a few examples of new classes, and it tells them apart."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
 import sys
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
@@ -17,10 +16,8 @@ from quickstudy.cli.screen import Switch
 from quickstudy.errors import DataError, SettingsError
 
 if TYPE_CHECKING:
-    from quickstudy.core.learner import MetaLearner
+    from quickstudy.bundle import Bundle
     from quickstudy.core.shapes import Tensor
-    from quickstudy.evaluate.novelty import Detector
-    from quickstudy.tasks.source import TaskSource
 
 __all__ = ["EXAMPLES", "adapt"]
 
@@ -31,6 +28,7 @@ The folder holds a subfolder for each class, with one example or more:
 Examples:
   quickstudy adapt runs/demo letters unknown.png another.png
   quickstudy adapt runs/demo letters scans/ --csv predictions.csv
+  quickstudy adapt my-bundle letters unknown.png
 """
 
 
@@ -47,10 +45,11 @@ def adapt(
     """Learn new classes from a folder with a few examples of each, and say what other images show.
 
     Images that seem to belong to none of the classes are flagged: their familiarity is below what 95 of 100 queries of
-    the right classes had on validation tasks. That is measured once, and kept in the run's folder.
+    the right classes had on validation tasks. A bundle holds the thresholds; for a run that is measured once, and kept
+    in its folder.
 
     Args:
-        run: A trained run's folder.
+        run: The folder of a bundle or of a trained run.
         folder: One subfolder a class, with its examples as images.
         files: Images to recognise, or folders of them.
         csv: Write the predictions, with the probability of every class, to this file; - is standard output.
@@ -106,76 +105,57 @@ class Predicted:
 
 def _recognise(run: Path, classes: dict[str, list[Path]], asked: list[Path], invert: str) -> list[Predicted]:
     """What is said of each file."""
-    import torch
+    bundle = _opened(run, {name: len(files) for name, files in classes.items()})
+    known = [file for files in classes.values() for file in files]
+    x = _read(bundle, known, asked, invert)
+    labels = [at for at, files in enumerate(classes.values()) for _ in files]
+    learner = bundle.adapt(x[: len(known)], labels, len(classes))
+    if learner.cutoff is None:
+        screen.warn("Foreign images are not flagged: too few validation classes were there to learn it from.")
+    said = bundle.predict(learner, x[len(known) :])
+    margins = bundle.margins(learner, said)
+    each_margin = [None] * len(asked) if margins is None else margins.tolist()
+    rows: list[list[float]] = said.mean.tolist()
+    return [Predicted(row, margin) for row, margin in zip(rows, each_margin, strict=True)]
 
-    from quickstudy.cli.novelty import detector
-    from quickstudy.tasks.images import read_images
+
+def _opened(folder: Path, counts: dict[str, int]) -> Bundle:
+    """The bundle in a folder, or that of the run in it, with thresholds for classes with so many examples."""
+    from quickstudy.bundle import Bundle
     from quickstudy.train.run import Run
 
-    opened = Run.open(run)
-    method, scalars = opened.method()
-    source = opened.settings.tasks.source("train")
-    if source.likelihood != "categorical":
-        raise SettingsError(f"{run} learns real values, not classes; adapt takes a run on images of classes.")
-    ways = _ways(method, source.outputs, list(classes), run)
-    known = [file for files in classes.values() for file in files]
-    pixels = read_images([*known, *asked], source.item, invert=invert == "yes")
-    if invert == "auto" and _other_way_round(pixels[: len(known)], source):
-        screen.warn("Dark on bright: taking the negative, as the run was trained. --invert no keeps them as they are.")
-        pixels = 255 - pixels
-    x = pixels.float() / 255
-    labels = torch.tensor([at for at, files in enumerate(classes.values()) for _ in files])
-    y = torch.nn.functional.one_hot(labels, ways).bool()
-    method.eval()
-    shots = min(len(files) for files in classes.values())
-    found = detector(opened, method, scalars["number"], {"ways": ways, "shots": shots})
-    if found is None:
-        screen.warn("Foreign images are not flagged: the run's validation tasks have too few classes to learn it from.")
-    with torch.no_grad():
-        probability, margins = _predict(method, x[: len(known)], y, x[len(known) :], found)
-    probability = probability[:, : len(classes)]
-    rows: list[list[float]] = (probability / probability.sum(-1, keepdim=True)).tolist()
-    return [Predicted(row, margin) for row, margin in zip(rows, margins, strict=True)]
-
-
-def _predict(
-    method: MetaLearner, known: Tensor, y: Tensor, asked: Tensor, found: Detector | None
-) -> tuple[Tensor, list[float] | list[None]]:
-    """The probability of each class for each input, and the margin of its familiarity."""
-    import torch
-
-    from quickstudy.core import chance
-    from quickstudy.core.episode import Examples
-
-    noise = [chance.noise(chance.key("adapt"), [0], method.noise_size)[0]] if method.noise_size else []
-    mask = torch.ones(len(y), dtype=torch.bool)
-    learner = method.adapt(Examples(known, y, mask), *noise)
-    said = method.predict(learner, asked)
-    if found is None:
-        return said.mean, [None] * len(asked)
-    margins: list[float] = found.margin(said, method.predict(learner, known), mask).tolist()
-    return said.mean, margins
-
-
-def _ways(method: Any, outputs: int, names: Sequence[str], run: Path) -> int:
-    """How many classes the labels have places for: more than there are names where the method has a fixed number."""
-    if method.tags.any_ways:
-        return len(names)
-    if len(names) > outputs:
+    run = Run.open(folder) if not Bundle.stands_in(folder) else None
+    bundle = Bundle.load(folder) if run is None else Bundle.of_run(run)
+    if bundle.likelihood != "categorical":
+        raise SettingsError(f"{folder} learns real values, not classes; adapt takes a run or bundle for classes.")
+    if bundle.encoder.kind != "image":
+        raise SettingsError(f"{folder} takes inputs of kind {bundle.encoder.kind!r}; adapt is for images.")
+    names, most = list(counts), bundle.ways
+    if most is not None and len(names) > most:
         raise SettingsError(
-            f"{run} was trained for tasks of {outputs} classes and its method, {type(method).__name__}, takes no more; "
-            f"got {len(names)}: {', '.join(names)}. Leave {len(names) - outputs} out, train with "
+            f"{folder} was trained for tasks of {most} classes and its method, {type(bundle.method).__name__}, takes "
+            f"no more; got {len(names)}: {', '.join(names)}. Leave {len(names) - most} out, train with "
             f"--tasks.ways {len(names)}, or use a run of a method that takes any number, such as protonet."
         )
-    return outputs
+    if run is not None:
+        bundle.calibrate(run, [(len(names), min(counts.values()))])
+    return bundle
 
 
-def _other_way_round(known: Tensor, source: TaskSource) -> bool:
-    """Whether these images are dark on bright, where the run was trained on bright on dark."""
+def _read(bundle: Bundle, known: list[Path], asked: list[Path], invert: str) -> Tensor:
+    """The items of these image files. All are turned, or none: unless asked, if the known ones need it."""
+    from quickstudy.encoders import ImageEncoder
     from quickstudy.tasks.images import dark_on_bright
 
-    trained = source.batch([0]).support.x[0]
-    return str(trained.dtype) == "torch.uint8" and dark_on_bright(known) and not dark_on_bright(trained)
+    encoder = bundle.encoder
+    if not isinstance(encoder, ImageEncoder):
+        return encoder.encode([*known, *asked])
+    pixels = encoder.pixels([*known, *asked])
+    turn = invert == "yes"
+    if invert == "auto" and encoder.invert == "paper" and dark_on_bright(pixels[: len(known)]):
+        screen.warn("Dark on bright: taking the negative, as the run was trained. --invert no keeps them as they are.")
+        turn = True
+    return dataclasses.replace(encoder, invert="always" if turn else "never").fractions(pixels)
 
 
 def _show(names: list[str], asked: list[Path], predicted: list[Predicted]) -> None:

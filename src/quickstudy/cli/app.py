@@ -15,10 +15,12 @@ from cyclopts import App, CycloptsError, UnusedCliTokensError
 import quickstudy
 from quickstudy.cli import (
     adapt,
+    bundle,
     check,
     compare,
     demo,
     evaluate,
+    hub,
     keys,
     listing,
     profile,
@@ -136,6 +138,9 @@ def make_app(argv: Sequence[str]) -> App:
         "evaluate": (evaluate.evaluate, evaluate.EXAMPLES),
         "compare": (compare.compare, compare.EXAMPLES),
         "adapt": (adapt.adapt, adapt.EXAMPLES),
+        "bundle": (bundle.bundle, bundle.EXAMPLES),
+        "push": (hub.push, hub.PUSH_EXAMPLES),
+        "pull": (hub.pull, hub.PULL_EXAMPLES),
         "report": (report.report, report.EXAMPLES),
         "list": (listing.list_, listing.EXAMPLES),
         "check": (check.check, check.EXAMPLES),

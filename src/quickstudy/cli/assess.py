@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from quickstudy import registry
+from quickstudy.bundle.thresholds import EPISODES, detector
 from quickstudy.cli import screen
-from quickstudy.cli.novelty import EPISODES, detector
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
 from quickstudy.core.workers import Workers
