@@ -61,7 +61,11 @@ def main() -> None:
         print(f"{where}: squared error / {SIZE} after so many examples, {asked.tasks} functions")
         for name, values in by_name.items():
             print(f"  {name:16}" + "".join(f"{at:>4}: {each['mean']:7.4f}" for at, each in values.items()))
-    write(asked.out, {"transformer": run}, {"test tasks": asked.tasks, "trained": POINTS - 1, "errors": found})
+    write(
+        asked.out,
+        {"transformer": run},
+        {"test tasks": asked.tasks, "examples in training": POINTS - 1, "errors": found},
+    )
 
 
 def _asked() -> argparse.Namespace:

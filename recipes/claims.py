@@ -1,0 +1,212 @@
+"""Write docs/claims.md: `python recipes/claims.py`.
+
+It is made from the records in docs/records, which the commands beside each claim write; no figure is typed. What is
+typed are the papers' figures, the targets, which were set before anything was measured, and what was tried.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import of_claims as of
+from of_claims import Row
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "docs" / "records"
+PAGE = ROOT / "docs" / "claims.md"
+
+HEAD = """# Claims
+
+What quickstudy's methods were expected to show, and what they showed. Made by `python recipes/claims.py` from the
+records in `docs/records`; no figure is typed but the papers' (in a column of their own, each under its own protocol,
+mostly with far longer training) and the targets. Targets are the papers' figures or were set by this project before
+anything was measured; where a claim has no figure, and ours was chosen to make it one, the target says "our reading".
+Intervals are 95 % over test tasks. Training was from one seed each: intervals do not cover its chance.
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What is claimed, where, and how it is measured."""
+
+    title: str
+    says: str
+    command: str
+    record: str
+    rows: Callable[[Any], list[Row]]
+    note: str = ""
+    """What fell short, and what was tried."""
+
+
+CLAIMS = [
+    Claim(
+        "A prior-fitted network on small tables",
+        "A transformer that was trained on random causal models alone tells classes apart on real tables as well as "
+        "tuned logistic regression, without training or tuning on them (Hollmann et al. 2023).",
+        "python benchmarks/claims/small_tables.py",
+        "claims/small_tables",
+        of.small_tables,
+    ),
+    Claim(
+        "A prior-fitted network and the exact posterior",
+        "Trained on functions of a Gaussian process, a transformer approximates its posterior predictive distribution "
+        "(Müller et al. 2022, section 5.1).",
+        "python benchmarks/claims/pfn_gp.py",
+        "claims/pfn_gp",
+        of.posterior,
+    ),
+    Claim(
+        "A memory binds labels to characters never seen",
+        "In a sequence of 50 characters of five new classes, a memory-augmented network guesses at the first of a "
+        "class and knows the second and the fifth (Santoro et al. 2016, table 1).",
+        "python benchmarks/claims/mann_instances.py",
+        "claims/mann_instances",
+        of.instances,
+    ),
+    Claim(
+        "Linear regression in context",
+        "On linear functions that it has never seen, a transformer's error follows that of least squares, is next to "
+        "nothing once there are more examples than dimensions, and grows for inputs scaled otherwise and prompts "
+        "longer than in training (Garg et al. 2022, figures 2 and 4).",
+        "python benchmarks/claims/in_context.py",
+        "claims/in_context",
+        of.in_context,
+    ),
+    Claim(
+        "Quadratics in an LSTM's state",
+        "With fixed weights, an LSTM's error on a new quadratic function falls to a low one in some 35 examples "
+        "(Hochreiter et al. 2001).",
+        "python benchmarks/claims/lstm_quadratics.py",
+        "claims/lstm_quadratics",
+        of.quadratics,
+    ),
+    Claim(
+        "Neural processes, in the papers' order",
+        "On functions of a Gaussian process, attention makes unseen points likelier and a transformer more so (Nguyen "
+        "and Grover 2022, table 1); a convolutional process answers alike wherever its inputs lie (Gordon et al. "
+        "2020).",
+        "python benchmarks/claims/neural_processes.py --steps 1500 --out docs/records/claims/neural-processes.json",
+        "claims/neural-processes",
+        of.processes,
+        "The papers train for 100,000 steps of 16 tasks. On a periodic kernel, which none was trained on, the "
+        "transformer was expected above the conditional process and is below it: it is surer where it is wrong.",
+    ),
+    Claim(
+        "Who knows what the examples leave open",
+        "Where five points are explained by a sine and by a line, Bayesian methods spread over both (Finn et al. 2018, "
+        "Yoon et al. 2018); MAML has one answer.",
+        "python benchmarks/claims/ambiguity.py",
+        "claims/ambiguity",
+        of.bayesian,
+    ),
+    Claim(
+        "Probabilities that can be taken at their word",
+        "One temperature, fitted on validation tasks, makes few-shot classifiers' probabilities calibrated on new "
+        "classes.",
+        "python benchmarks/claims/ambiguity.py --steps 0 --tasks 200 --out docs/records/claims/calibration.json",
+        "claims/calibration",
+        of.calibration,
+    ),
+    Claim(
+        "Deep kernel transfer on sines",
+        "A Gaussian process on learned features regresses noisy sines from five points, in the range that it was "
+        "trained on and beyond it (Patacchiola et al. 2020, table 1).",
+        "python benchmarks/claims/deep_kernel.py",
+        "claims/deep-kernel",
+        of.deep_kernel,
+    ),
+    Claim(
+        "Omniglot",
+        "Class means in a learned space, trained on train and validation classes (Snell et al. 2017, table 1); MAML "
+        "(Finn et al. 2017, table 1).",
+        "quickstudy train --config recipes/omniglot-protonet-all.yaml --out runs/omniglot-protonet-all",
+        "",
+        of.reproduced,
+    ),
+    Claim(
+        "MAML on sines",
+        "Trained for one step on ten points, evaluated on five (Finn et al. 2017, figure 3).",
+        "quickstudy train --config recipes/sines-maml.yaml --out runs/sines-maml",
+        "sines-maml",
+        of.waves,
+        "Five versions were tried; [Results](results.md) has them all. A start that is trained for one step makes some "
+        "tasks in ten thousand diverge in more, and the means depend on whether one of them is among the test tasks.",
+    ),
+]
+
+
+def read(name: str) -> Any:
+    """A record, or all of them; None where it has not been measured."""
+    if not name:
+        return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(RECORDS.glob("*.json"))}
+    path = RECORDS / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def trained(record: dict[str, Any]) -> str:
+    """How long what was measured had been trained, and from which seed."""
+    runs = record.get("trained", record.get("training"))
+    if "run" in record:
+        run = record["run"]
+        return (
+            f"Trained: {run['method']} {run['steps']:,} steps, {run['seconds'] / 60:.1f} minutes, seed {run['seed']}."
+        )
+    if not isinstance(runs, dict):
+        return ""
+    parts = []
+    for name, run in runs.items():
+        seed = run.get("settings", {}).get("training", {}).get("seed", 0)
+        parts.append(
+            f"{name.rpartition(', ')[0] or name} {run['steps']:,} steps, {run['seconds'] / 60:.1f} minutes, seed {seed}"
+        )
+    return "Trained: " + "; ".join(dict.fromkeys(parts)) + "."
+
+
+def table(rows: list[Row]) -> list[str]:
+    """Rows as Markdown."""
+    lines = ["| measured | figure | target | reached | the paper's figure |", "|---|---|---|---|---|"]
+    for row in rows:
+        reached = "" if row.reached is None else ("yes" if row.reached else "**no**")
+        lines.append(f"| {row.what} | {row.figure} | {row.target} | {reached} | {row.paper} |")
+    return lines
+
+
+def section(claim: Claim) -> list[str]:
+    """A claim as a section of the page."""
+    record = read(claim.record)
+    lines = [f"## {claim.title}", "", claim.says, "", f"`{claim.command}`", ""]
+    if record is None:
+        return [*lines, "Not measured yet.", ""]
+    if facts := trained(record):
+        lines += [facts, ""]
+    lines += [*table(claim.rows(record)), ""]
+    return [*lines, claim.note, ""] if claim.note else lines
+
+
+def overview() -> list[str]:
+    """How many figures of each claim reach their targets."""
+    lines = ["| claim | figures with a target | reached |", "|---|---|---|"]
+    for claim in CLAIMS:
+        record = read(claim.record)
+        asked = [row for row in claim.rows(record) if row.reached is not None] if record else []
+        anchor = re.sub(r"[^a-z0-9 -]", "", claim.title.lower()).replace(" ", "-")
+        done = f"{sum(bool(row.reached) for row in asked)}" if asked else "not measured yet"
+        lines.append(f"| [{claim.title}](#{anchor}) | {len(asked) or ''} | {done} |")
+    return lines
+
+
+def page() -> str:
+    """The page as its records have it."""
+    lines = [HEAD, *overview(), ""]
+    for claim in CLAIMS:
+        lines += section(claim)
+    return "\n".join(lines).rstrip() + "\n"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")
