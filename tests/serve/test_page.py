@@ -10,8 +10,12 @@ from typing import Any
 
 import pytest
 
-from serve import browser
+for needed in ("fastapi", "uvicorn", "sqlalchemy"):
+    pytest.importorskip(needed, reason=f"{needed} comes with the extra `serve`")
+
+from serve import browser, served
 from serve.browser import cross, draw, picture, ring, touch, zigzag
+from serve.served import Served
 
 SOON = 8000  # ms; a busy machine's patience
 
@@ -20,6 +24,30 @@ SOON = 8000  # ms; a busy machine's patience
 def chromium() -> Iterator[Any]:
     with browser.chromium() as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return served.characters(tmp_path_factory.mktemp("bundles") / "characters")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Served]:
+    """A server that anybody on this machine may use."""
+    running = Served(tmp_path_factory.mktemp("open"), bundle)
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[Served]:
+    """A server that asks for a key."""
+    running = Served(tmp_path_factory.mktemp("locked"), bundle, keys=True)
+    running.start()
+    running.key = running.store.add_key("alice")
+    yield running
+    running.stop()
 
 
 @pytest.fixture
@@ -73,7 +101,7 @@ def taught(page: Any, hand: Any = draw) -> None:
     page.wait_for_url("**/#*")
 
 
-def test_two_drawn_characters_are_taught_and_told_apart(visit: Any, server: Any) -> None:
+def test_two_drawn_characters_are_taught_and_told_apart(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     for name, strokes in {"A": ring(0.27, (0.52, 0.49)), "B": cross(0.33, (0.48, 0.5))}.items():
@@ -87,7 +115,7 @@ def test_two_drawn_characters_are_taught_and_told_apart(visit: Any, server: Any)
     page.wait_for_function("document.getElementById('spoken').textContent.startsWith('It says: B, ')")
 
 
-def test_a_third_class_is_added_and_recognised(visit: Any, server: Any) -> None:
+def test_a_third_class_is_added_and_recognised(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     page.get_by_role("button", name="Add a class").click()
@@ -100,7 +128,7 @@ def test_a_third_class_is_added_and_recognised(visit: Any, server: Any) -> None:
     assert {each["name"]: each["examples"] for each in held["classes"]} == {"A": 1, "B": 1, "zig zag": 1}
 
 
-def test_more_examples_move_the_bars(visit: Any, server: Any) -> None:
+def test_more_examples_move_the_bars(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     draw(page, zigzag())
@@ -110,7 +138,7 @@ def test_more_examples_move_the_bars(visit: Any, server: Any) -> None:
     says(page, "B")
 
 
-def test_a_class_is_renamed_until_it_has_an_example(visit: Any, server: Any) -> None:
+def test_a_class_is_renamed_until_it_has_an_example(visit: Any, server: Served) -> None:
     page = visit(server.url)
     page.get_by_label("Name of the class").first.fill("alpha")
     teach(page, ring(), "alpha")
@@ -121,7 +149,7 @@ def test_a_class_is_renamed_until_it_has_an_example(visit: Any, server: Any) -> 
     assert page.get_by_role("button", name="This is it").is_disabled()
 
 
-def test_a_class_is_deleted_after_asking(visit: Any, server: Any) -> None:
+def test_a_class_is_deleted_after_asking(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     page.get_by_role("button", name="Add a class").click()
@@ -137,7 +165,7 @@ def test_a_class_is_deleted_after_asking(visit: Any, server: Any) -> None:
     assert names == ["A", "B"]
 
 
-def test_a_reload_brings_the_learner_back(visit: Any, server: Any) -> None:
+def test_a_reload_brings_the_learner_back(visit: Any, server: Served) -> None:
     page = visit(server.url)
     teach(page, ring(), "A")
     page.reload()  # nothing is on the server yet
@@ -152,7 +180,7 @@ def test_a_reload_brings_the_learner_back(visit: Any, server: Any) -> None:
     says(page, "B")
 
 
-def test_learners_are_listed_opened_and_deleted(visit: Any, server: Any) -> None:
+def test_learners_are_listed_opened_and_deleted(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     first = page.url.split("#")[1]
@@ -172,7 +200,9 @@ def test_learners_are_listed_opened_and_deleted(visit: Any, server: Any) -> None
     assert server.status(f"learners/{first}") == 404
 
 
-def test_pictures_are_taught_by_choosing_files_with_the_keyboard_alone(visit: Any, server: Any, tmp_path: Path) -> None:
+def test_pictures_are_taught_by_choosing_files_with_the_keyboard_alone(
+    visit: Any, server: Served, tmp_path: Path
+) -> None:
     page = visit(server.url)
     page.locator("#bench").wait_for()
     files = {
@@ -210,7 +240,7 @@ def focus(page: Any, name: str) -> None:
     raise AssertionError(f"Tab never reaches {name!r}")
 
 
-def test_a_phone_teaches_by_touch_without_scrolling_sideways(visit: Any, server: Any) -> None:
+def test_a_phone_teaches_by_touch_without_scrolling_sideways(visit: Any, server: Served) -> None:
     page = visit(server.url, **browser.PHONE)
     taught(page, touch)
     touch(page, ring(0.25))
@@ -229,7 +259,7 @@ def test_a_phone_teaches_by_touch_without_scrolling_sideways(visit: Any, server:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_everything_has_a_name_and_can_be_read(visit: Any, server: Any, scheme: str) -> None:
+def test_everything_has_a_name_and_can_be_read(visit: Any, server: Served, scheme: str) -> None:
     page = visit(server.url, color_scheme=scheme, reduced_motion="reduce")
     page.locator("#bench").wait_for()
     assert (browser.nameless(page), browser.faint(page)) == ([], [])
@@ -242,7 +272,7 @@ def test_everything_has_a_name_and_can_be_read(visit: Any, server: Any, scheme: 
     assert (browser.nameless(page), browser.faint(page)) == ([], [])
 
 
-def test_a_text_model_is_taught_by_typing(visit: Any, server: Any) -> None:
+def test_a_text_model_is_taught_by_typing(visit: Any, server: Served) -> None:
     """The server's part is played here: a model of text takes more than tests install."""
     page = visit(server.url)
     play(page, {"kind": "text", "item": [384]})
@@ -261,7 +291,7 @@ def test_a_text_model_is_taught_by_typing(visit: Any, server: Any) -> None:
     )
 
 
-def test_numbers_are_checked_before_they_are_sent(visit: Any, server: Any) -> None:
+def test_numbers_are_checked_before_they_are_sent(visit: Any, server: Served) -> None:
     page = visit(server.url)
     play(page, {"kind": "vector", "item": [3]})
     page.reload()
@@ -294,7 +324,7 @@ def play(page: Any, model: dict[str, Any]) -> None:
     page.route("**/v1/models", lambda route: route.fulfill(json={"models": [about]}))
 
 
-def test_what_the_server_refuses_is_said_beside_the_class(visit: Any, server: Any) -> None:
+def test_what_the_server_refuses_is_said_beside_the_class(visit: Any, server: Served) -> None:
     page = visit(server.url, expect="status of (422|429)")
     taught(page)
     refusal = {"error": {"code": "invalid", "message": "this is no picture of anything. Send another."}}
@@ -316,7 +346,7 @@ def test_what_the_server_refuses_is_said_beside_the_class(visit: Any, server: An
     counts(page, "B", 2)
 
 
-def test_a_restart_of_the_server_is_survived(visit: Any, server: Any) -> None:
+def test_a_restart_of_the_server_is_survived(visit: Any, server: Served) -> None:
     page = visit(server.url, expect="ERR_CONNECTION|Failed to fetch|status of 50")
     taught(page)
     server.stop()
@@ -329,7 +359,7 @@ def test_a_restart_of_the_server_is_survived(visit: Any, server: Any) -> None:
     says(page, "A")
 
 
-def test_a_server_with_keys_asks_for_one_and_keeps_it_for_the_tab_alone(visit: Any, locked: Any) -> None:
+def test_a_server_with_keys_asks_for_one_and_keeps_it_for_the_tab_alone(visit: Any, locked: Served) -> None:
     page = visit(locked.url, expect="status of 401")
     page.get_by_label("Key").fill("wrong")
     page.get_by_role("button", name="Use this key").click()

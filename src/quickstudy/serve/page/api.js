@@ -72,9 +72,9 @@ function parsed(text) {
 }
 
 function worded(status, content) {
+  if (status === 401) return "The server does not know this key. Check it, or ask for a new one.";
   if (content?.error?.message) return content.error.message;
   if (status === 413) return "This is more than the server takes at once. Send less, or smaller pictures.";
   if (status === 429) return "The server gets more requests than it takes just now.";
-  if (status === 401) return "The server does not know this key.";
   return `The server answered with error ${status} and no explanation.`;
 }

@@ -142,14 +142,14 @@ export class Lesson {
     else this.#refused(refusal, sent);
   }
 
-  /** The answer to examples; where a restart has hidden whether they arrived, their count tells. */
+  /** The answer to examples; where a restart or a delay has hidden whether they arrived, their count tells. */
   async #post(examples, { one, samples }) {
     if (!this.learner) return ask("POST", "learners", { model: this.model.name, examples });
     try {
       return await ask("POST", `learners/${this.learner.id}/examples`, { examples });
     } catch (error) {
-      if (!(error instanceof Unreachable)) throw error;
-      await this.outage();
+      if (error instanceof Unreachable) await this.outage();
+      else if (error.code !== "timeout") throw error;
       const learner = await ask("GET", `learners/${this.learner.id}`);
       const held = learner.classes.find((each) => each.name === one.name)?.examples ?? 0;
       if (held < one.count + samples.length) throw error;

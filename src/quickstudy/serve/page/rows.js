@@ -87,9 +87,9 @@ class Row {
     this.remove = make("button", { type: "button", className: "quiet" }, "Delete");
     this.error = make("p", { id: `${id}-error`, className: "error", role: "alert" });
     this.head = make("div", { className: "head" }, this.name, this.share);
-    const acts_ = make("div", { className: "acts" }, this.teach, this.choose, this.chosen, this.remove);
+    const buttons = make("div", { className: "acts" }, this.teach, this.choose, this.chosen, this.remove);
     const told = make("div", { className: "told" }, this.samples, this.count);
-    this.root = make("li", { className: "class card" }, this.head, this.bar, make("div", { className: "body" }, told, acts_), this.error);
+    this.root = make("li", { className: "class card" }, this.head, this.bar, make("div", { className: "body" }, told, buttons), this.error);
     this.#listen(acts);
   }
 

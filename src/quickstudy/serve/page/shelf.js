@@ -4,6 +4,8 @@ import { Refused, Unreachable, ask } from "./api.js";
 import * as memory from "./memory.js";
 import { counted, make } from "./rows.js";
 
+const AT_ONCE = 200; // learners asked for at once
+
 const $ = (id) => document.getElementById(id);
 
 /** Ask in a dialog, in words; whether the answer is yes. */
@@ -26,6 +28,7 @@ export function listenToSure() {
 /** The dialog with the list. `open(id)` and `deleted(id)` tell what a person did. */
 export class Shelf {
   #next = null;
+  #known = [];
 
   constructor({ open, deleted, current }) {
     this.acts = { open, deleted, current };
@@ -35,8 +38,9 @@ export class Shelf {
   }
 
   async show() {
-    $("learners").replaceChildren();
+    this.#known = [];
     this.#next = null;
+    $("learners").replaceChildren();
     if (!$("list").open) $("list").showModal();
     $("close-list").focus();
     await this.#page();
@@ -46,11 +50,13 @@ export class Shelf {
     $("list-error").textContent = "";
     try {
       const after = this.#next ? `&after=${encodeURIComponent(this.#next)}` : "";
-      const page = await ask("GET", `learners?limit=20${after}`);
-      this.#next = page.next ?? null;
-      $("learners").append(...page.learners.map((learner) => this.#item(learner)));
+      const page = await ask("GET", `learners?limit=${AT_ONCE}${after}`);
+      this.#next = page.next;
       $("more").hidden = !this.#next;
-      if (!$("learners").children.length) $("learners").append(make("li", { className: "soft" }, "None yet: teach one and it is listed here."));
+      this.#known.push(...page.learners); // they come in the order of their ids: by chance
+      this.#known.sort((a, b) => Date.parse(b.updated) - Date.parse(a.updated));
+      $("learners").replaceChildren(...this.#known.map((learner) => this.#item(learner)));
+      if (!this.#known.length) $("learners").append(make("li", { className: "soft" }, "None yet: teach one and it is listed here."));
     } catch (error) {
       if (!(error instanceof Refused || error instanceof Unreachable)) throw error;
       $("list-error").textContent = error.message;
@@ -62,7 +68,7 @@ export class Shelf {
     const title = learner.name || names;
     const held = learner.classes.reduce((sum, { examples }) => sum + examples, 0);
     const now = learner.id === this.acts.current();
-    const facts = [learner.name ? names : "", counted(held, "example"), learner.model, when(learner.created), now ? "on the page now" : ""];
+    const facts = [learner.name ? names : "", counted(held, "example"), learner.model, when(learner.updated), now ? "on the page now" : ""];
     const open = make("button", { type: "button", className: "link" }, title);
     const remove = make("button", { type: "button", className: "quiet", "aria-label": `Delete learner ${title}` }, "Delete");
     const item = make("li", {}, make("div", {}, open, make("p", { className: "soft small" }, facts.filter(Boolean).join(" · "))), remove);
@@ -85,6 +91,7 @@ export class Shelf {
       }
     }
     memory.forget(learner.id);
+    this.#known = this.#known.filter((each) => each !== learner);
     item.remove();
     $("close-list").focus();
     this.acts.deleted(learner.id);
