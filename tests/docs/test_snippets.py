@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from quickstudy.errors import ExtraError
+
 ROOT = Path(__file__).parent.parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 SNIPPET = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -15,4 +17,7 @@ def test_snippets_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.chdir(tmp_path)
     names: dict[str, object] = {"__name__": "snippet"}
     for code in SNIPPET.findall(page.read_text()):
-        exec(compile(code, str(page), "exec", dont_inherit=True), names)
+        try:
+            exec(compile(code, str(page), "exec", dont_inherit=True), names)
+        except ExtraError as error:
+            pytest.skip(str(error))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from quickstudy import registry
 from quickstudy.bundle import Bundle
@@ -53,6 +54,8 @@ def by_name(model: Any, item: tuple[int, ...], outputs: int, likelihood: Likelih
         torch.default_generator.manual_seed(seed)  # not torch's: that one reseeds the GPUs too
         built = make(cls, chosen, net=Flatten(item), item=item, outputs=outputs, pool_outputs=outputs)
     method: MetaLearner = built.double()
+    if next(method.parameters(), None) is None:  # a method is used in the precision of its weights
+        method.register_parameter("precision", nn.Parameter(torch.zeros(0, dtype=torch.float64), requires_grad=False))
     return _of(method, item, outputs, likelihood)
 
 
