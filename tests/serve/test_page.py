@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-for needed in ("fastapi", "uvicorn", "sqlalchemy"):
-    pytest.importorskip(needed, reason=f"{needed} comes with the extra `serve`")
-
 from serve import browser, served
 from serve.browser import cross, draw, picture, ring, touch, zigzag
 from serve.served import Served
+
+for needed in ("fastapi", "uvicorn", "sqlalchemy"):
+    pytest.importorskip(needed, reason=f"{needed} comes with the extra `serve`")
 
 SOON = 8000  # ms; a busy machine's patience
 
