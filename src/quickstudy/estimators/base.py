@@ -27,6 +27,9 @@ __all__ = ["FewShot"]
 BATCH = 512
 """Queries that are predicted together: none has a say in another's prediction."""
 
+UNASKED = "no_validation"
+"""What scikit-learn calls labels that there are none of."""
+
 REBUILT = ("_bundle", "_opened")
 """What is not pickled, for it can be had again from the parameters."""
 
@@ -66,17 +69,17 @@ class FewShot(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     # --- reading ------------------------------------------------------------------------------------------------------
 
     def _read(
-        self, X: Any, y: Any = None, *, reset: bool = False, **checks: bool
+        self, X: Any, y: Any = UNASKED, *, reset: bool = False, **checks: bool
     ) -> tuple[Shaped[Tensor, "n *item"], Any]:
-        """X as the method is fed it, and y checked; `checks` are scikit-learn's own for y."""
-        labelled = {} if y is None else {"y": y, **checks}
+        """X as the method is fed it, and y checked, by scikit-learn's own `checks`."""
+        labelled = not (isinstance(y, str) and y == UNASKED)
         if is_raw(X):
             raw = listed(X)
-            checked = validate_data(self, reset=reset, **labelled) if labelled else None
+            checked = validate_data(self, y=y, reset=reset, **checks) if labelled else None
             if checked is not None and len(checked) != len(raw):
                 raise DataError(f"X has {len(raw)} inputs and y has {len(checked)} labels; expected one for each.")
             return self._encoder_of(raw[0]).encode(raw), checked
-        found = validate_data(self, X, reset=reset, allow_nd=True, **labelled)
+        found = validate_data(self, X, y, reset=reset, allow_nd=True, **checks)
         numbers, checked = found if labelled else (found, None)
         return self._numbers(numbers), checked
 
