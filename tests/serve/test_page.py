@@ -376,3 +376,18 @@ def test_a_server_with_keys_asks_for_one_and_keeps_it_for_the_tab_alone(visit: A
     assert "Bearer $QUICKSTUDY_KEY" in page.locator("#curl").inner_text()
     page.reload()
     counts(page, "A", 1)
+
+
+def test_the_page_has_the_colours_of_the_report() -> None:
+    from quickstudy import evaluate, serve
+
+    def colours(sheet: Path) -> list[dict[str, str]]:
+        blocks = re.findall(r":root \{(.*?)\}", sheet.read_text(), re.DOTALL)
+        return [dict(re.findall(r"(--[\w-]+): ([^;]+);", block)) for block in blocks]
+
+    ours = colours(Path(serve.__file__).with_name("page") / "palette.css")
+    theirs = colours(Path(evaluate.__file__).with_name("report.css"))
+    for mine, other in zip(ours, theirs, strict=True):
+        shared = mine.keys() & other.keys()
+        assert {"--page", "--ink", "--series-1", "--wrong"} <= shared
+        assert {name: mine[name] for name in shared} == {name: other[name] for name in shared}

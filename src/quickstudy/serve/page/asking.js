@@ -5,8 +5,8 @@ import { pause } from "./lesson.js";
 import { Paper } from "./paper.js";
 import { Unfit, ofPicture, ofRows, ofSheet, ofText } from "./samples.js";
 
-const DRAWING = 120; // ms that a stroke rests before it is asked about
-const TYPING = 300;
+const DRAWING = 130; // ms between questions about a drawing that goes on
+const TYPING = 300; // ms that a text rests before it is asked about
 
 const $ = (id) => document.getElementById(id);
 
@@ -66,7 +66,7 @@ export class Asking {
       this.paper.lay(bitmap);
       this.#set({ samples: [sample], drawn: false, taught: null });
       this.#error(others.length ? `Only ${file.name} is asked about. Drop several on a class to teach them all.` : "");
-      this.#soon(0);
+      this.#after(0);
     } catch (error) {
       if (!(error instanceof Unfit)) throw error;
       this.#error(error.message);
@@ -90,9 +90,14 @@ export class Asking {
     this.changed();
   }
 
+  /** It was not taken as an example after all. */
+  refused() {
+    if (this.input) this.input.taught = null;
+  }
+
   /** Ask anew: what is known has changed. */
   anew() {
-    if (this.input) this.#soon(0);
+    if (this.input) this.#after(0);
     else this.prediction = null;
   }
 
@@ -105,12 +110,13 @@ export class Asking {
 
   #drew() {
     if (this.lesson.model?.kind !== "image") return;
+    const { input } = this;
     if (this.paper.empty) this.#set(null);
     else if (this.paper.drawn) {
-      if (!this.input?.drawn || this.input.taught) this.#set({ samples: [], drawn: true, taught: null });
-      this.#soon(DRAWING);
+      if (!input?.drawn || input.taught) this.#set({ samples: [], drawn: true, taught: null });
+      this.#timer ||= this.#after(DRAWING);
     }
-    this.changed();
+    if (this.input !== input) this.changed();
   }
 
   #wrote() {
@@ -125,7 +131,7 @@ export class Asking {
       this.#error(error.message);
     }
     this.#set(samples.length ? { samples, drawn: false, taught: null } : null);
-    this.#soon(TYPING);
+    this.#after(TYPING);
     this.changed();
   }
 
@@ -136,9 +142,13 @@ export class Asking {
     if (!input) this.prediction = null;
   }
 
-  #soon(delay) {
+  #after(delay) {
     clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.#predict(), delay);
+    this.#timer = setTimeout(() => {
+      this.#timer = 0;
+      this.#predict();
+    }, delay);
+    return this.#timer;
   }
 
   /** One question at a time; what changes meanwhile is asked when the answer is there. */

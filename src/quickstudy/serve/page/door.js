@@ -37,6 +37,8 @@ export async function patiently(act) {
   }
 }
 
+const SENDABLE = /^[\x21-\x7e]+$/; // what a header can carry
+
 function askKey(message) {
   key.forget();
   $("bench").hidden = $("use").hidden = true;
@@ -47,11 +49,17 @@ function askKey(message) {
   return new Promise((done) => {
     const given = (event) => {
       event.preventDefault();
-      key.set($("key").value.trim());
+      const value = $("key").value.trim();
       $("key").value = "";
+      if (!SENDABLE.test(value)) {
+        $("key-error").textContent = "This is no key: keys are letters, digits and signs without spaces.";
+        return;
+      }
+      $("key-form").removeEventListener("submit", given);
+      key.set(value);
       $("key-form").hidden = true;
       done();
     };
-    $("key-form").addEventListener("submit", given, { once: true });
+    $("key-form").addEventListener("submit", given);
   });
 }

@@ -17,9 +17,13 @@ export class Lesson {
   gone = false;
   #busy = false;
 
-  /** `changed(learned)` is called whenever something is new; `learned` where predictions may be. */
-  constructor({ changed, outage }) {
+  /**
+   * `changed(learned)` is called whenever something is new, with true where predictions may be; `refused` where the
+   * server does not want an example; `outage()` waits until there is a server.
+   */
+  constructor({ changed, refused, outage }) {
     this.changed = changed;
+    this.refused = refused;
     this.outage = outage;
   }
 
@@ -172,6 +176,7 @@ export class Lesson {
         one.waiting.splice(0, samples.length);
         one.error = refusal.message;
       }
+      this.refused();
     } else this.trouble = refusal.message;
     this.changed(false);
   }

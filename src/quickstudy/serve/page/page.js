@@ -6,7 +6,7 @@ import { outage, patiently } from "./door.js";
 import { Lesson, total } from "./lesson.js";
 import * as memory from "./memory.js";
 import { Rows, able } from "./rows.js";
-import { Unfit, ofFiles } from "./samples.js";
+import { ofFiles } from "./samples.js";
 import { Shelf, listenToSure, sure } from "./shelf.js";
 import { advice, command, described, introduced, verdict } from "./words.js";
 
@@ -14,7 +14,7 @@ const FIRST = ["A", "B"]; // names to begin with
 const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ";
 
 const $ = (id) => document.getElementById(id);
-const lesson = new Lesson({ changed: learned, outage });
+const lesson = new Lesson({ changed: learned, refused: () => asking.refused(), outage });
 const asking = new Asking(lesson, { changed: show, begun, outage });
 const rows = new Rows($("classes"), { teach, files, rename, remove });
 const shelf = new Shelf({ open: (id) => go(id), deleted, current: () => lesson.learner?.id });
@@ -71,10 +71,11 @@ function showAnswer() {
 
 function showTrouble() {
   const error = $("classes-error");
-  if (lesson.trouble === error.dataset.said) return;
-  error.dataset.said = lesson.trouble;
+  const ours = Boolean(lesson.trouble) && !lesson.busy;
+  if (error.dataset.said === `${ours} ${lesson.trouble}`) return;
+  error.dataset.said = `${ours} ${lesson.trouble}`;
   error.textContent = lesson.trouble;
-  if (!lesson.trouble || lesson.busy) return;
+  if (!ours) return;
   const again = document.createElement("button");
   again.type = "button";
   again.className = "link";
@@ -104,6 +105,7 @@ function learned(fresh) {
 async function teach(one) {
   const { input } = asking;
   const first = { image: "Draw something first, or add pictures", text: "Type a text first", vector: "Paste numbers first" }[lesson.model.kind];
+  if (one.name) one.error = "";
   if (!input) one.error = `${first}.`;
   else if (input.taught) one.error = `This was taught already, as ${input.taught}. Give it something new.`;
   else if (!one.name) one.error ||= "A class needs a name.";
@@ -119,13 +121,10 @@ async function files(one, chosen) {
     one.error = "Give the class a name first.";
     return show();
   }
-  try {
-    lesson.teach(one, await ofFiles(chosen, lesson.model));
-  } catch (error) {
-    if (!(error instanceof Unfit)) throw error;
-    one.error = error.message;
-    show();
-  }
+  const { samples, problem } = await ofFiles(chosen, lesson.model);
+  if (samples.length) lesson.teach(one, samples);
+  one.error = problem;
+  show();
 }
 
 function rename(one, typed) {
@@ -282,7 +281,6 @@ function listen() {
   document.addEventListener("drop", dropped);
   document.addEventListener("paste", pasted);
   addEventListener("hashchange", arrive);
-  addEventListener("popstate", arrive);
   listenToSure();
 }
 

@@ -55,20 +55,30 @@ export function ofRows(text, item) {
   });
 }
 
-/** The examples that a list of files holds: a picture each, or the lines of text files. Throws Unfit. */
+/** The examples that files hold, a picture each or the lines of text files: {samples, problem: of those that do not}. */
 export async function ofFiles(files, model) {
-  if (model.kind === "image") {
-    const samples = await Promise.all(files.map(ofPicture));
-    for (const each of samples) {
-      each.bitmap.close();
-      delete each.bitmap;
+  const samples = [];
+  let problem = "";
+  for (const file of files) {
+    try {
+      samples.push(...(await READERS[model.kind](file, model)));
+    } catch (error) {
+      if (!(error instanceof Unfit)) throw error;
+      problem ||= error.message;
     }
-    return samples;
   }
-  const texts = await Promise.all(files.map((file) => file.text()));
-  if (model.kind === "vector") return texts.flatMap((text) => ofRows(text, model.item));
-  return texts.flatMap((text) => text.split(/\r?\n/).map(ofText).filter(Boolean));
+  return { samples, problem };
 }
+
+const READERS = {
+  image: async (file) => {
+    const { bitmap, ...sample } = await ofPicture(file);
+    bitmap.close();
+    return [sample];
+  },
+  text: async (file) => (await file.text()).split(/\r?\n/).map(ofText).filter(Boolean),
+  vector: async (file, { item }) => ofRows(await file.text(), item),
+};
 
 /** A bitmap of a thumbnail, without asking the network for it. */
 export async function bitmapOf(thumb) {
