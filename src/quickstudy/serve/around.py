@@ -1,0 +1,218 @@
+"""What surrounds every request: who asks, what is counted and logged, and how an error is answered."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import secrets
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from quickstudy.errors import (
+    DataError,
+    SettingsError,
+    StoreBusyError,
+    StoreDamagedError,
+    StoreError,
+    StoreFullError,
+    StoreQuotaError,
+    StoreUnreachableError,
+)
+from quickstudy.serve import logs
+from quickstudy.serve.metrics import Metrics
+from quickstudy.serve.refusals import RefusedError
+
+__all__ = ["Around", "answer", "bearer", "error_answer", "register"]
+
+SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+
+_STORE: dict[type[StoreError], tuple[int, str, str, float | None]] = {
+    StoreBusyError: (503, "store_busy", "the database is busy. Nothing was changed; try again in a moment.", 1.0),
+    StoreFullError: (
+        507,
+        "store_full",
+        "the server has no room for more. Nothing was changed; what there is can still be asked and deleted.",
+        None,
+    ),
+    StoreDamagedError: (
+        500,
+        "store_damaged",
+        "what the server stored of this is damaged, and it gives no answer rather than a wrong one. Whoever runs the "
+        "server finds more in its logs.",
+        None,
+    ),
+    StoreError: (
+        500,
+        "store_error",
+        "the server's database refused. Whoever runs the server finds more in its logs.",
+        None,
+    ),
+    StoreUnreachableError: (
+        503,
+        "store_unreachable",
+        "the server's database does not answer just now. Try again in a moment.",
+        2.0,
+    ),
+}
+
+
+def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """A value as JSON."""
+    content = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return Response(content, status, headers, "application/json")
+
+
+def error_answer(status: int, code: str, message: str, retry_after: float | None = None) -> Response:
+    """An error in the one form that all have."""
+    headers = {}
+    if retry_after is not None:
+        headers["Retry-After"] = str(math.ceil(retry_after))
+    if status == 401:
+        headers["WWW-Authenticate"] = 'Bearer realm="quickstudy"'
+    if status in (408, 413):
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return answer({"error": {"code": code, "message": message[:1].upper() + message[1:]}}, status, headers)
+
+
+def bearer(request: Request) -> str | None:
+    """The key that a request shows, if any."""
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
+
+
+def register(app: FastAPI, metrics: Metrics) -> None:
+    """Answer every error in the one form."""
+
+    async def refused(request: Request, error: Exception) -> Response:
+        told = _as_refusal(error)
+        metrics.refused.labels(told.code).inc()
+        return error_answer(told.status, told.code, told.message, told.retry_after)
+
+    for kind in (RefusedError, StoreError, SettingsError, DataError, HTTPException, RequestValidationError):
+        app.add_exception_handler(kind, refused)
+
+
+def _as_refusal(error: Exception) -> RefusedError:
+    if isinstance(error, RefusedError):
+        return error
+    if isinstance(error, StoreQuotaError):
+        return RefusedError(409, "too_many_learners", str(error))
+    if isinstance(error, StoreError):
+        logs.event("store_error", logging.ERROR, kind=type(error).__name__, reason=str(error))
+        return RefusedError(*_STORE.get(type(error), _STORE[StoreError]))
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return RefusedError(422, "invalid_request", f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")
+    if isinstance(error, HTTPException):
+        return _of_routing(error)
+    return RefusedError(422, "invalid_request", str(error))
+
+
+def _of_routing(error: HTTPException) -> RefusedError:
+    if error.status_code == 404:
+        return RefusedError(404, "not_found", "there is nothing at this address. GET /docs shows what there is.")
+    if error.status_code == 405:
+        return RefusedError(405, "method_not_allowed", "this address takes other methods. GET /docs shows which.")
+    return RefusedError(error.status_code, "http_error", str(error.detail))
+
+
+class Around:
+    """Middleware: a number for each request, its line in the log, its count, and an answer when all else fails.
+
+    Args:
+        app: What it is around.
+        metrics: Where requests are counted.
+        hosts: The names by which the server may be addressed; empty allows any. An open server on a person's machine
+            must not answer a page of another site that has its own name point here.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, hosts: tuple[str, ...] = ()) -> None:
+        self._app, self._metrics, self._hosts = app, metrics, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        number = secrets.token_hex(8)
+        status = 0
+
+        async def sending(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = number
+                for name, value in SAFE.items():
+                    headers[name] = value
+                if "cache-control" not in headers:
+                    headers["Cache-Control"] = "no-store"
+            await send(message)
+
+        self._metrics.under_way.inc()
+        try:
+            foreign = self._foreign(Headers(scope=scope))
+            await (foreign or self._app)(scope, receive, sending)
+        except Exception as error:
+            logs.failure("unforeseen_error", error, request=number, route=_route(scope))
+            if status:
+                raise
+            message = f"something went wrong that should not have; it is in the server's logs as {number}."
+            await error_answer(500, "internal_error", message)(scope, receive, sending)
+        finally:
+            self._metrics.under_way.dec()
+            self._done(scope, status, time.perf_counter() - began, number)
+
+    def _foreign(self, headers: Headers) -> Response | None:
+        """The answer to a request that another site had the browser make; None where it is none."""
+        if not self._hosts:
+            return None
+        host = headers.get("host", "")
+        name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
+        origin = headers.get("origin")
+        own = origin is None or origin.partition("://")[2] == host
+        if name.lower() in self._hosts and own:
+            return None
+        return error_answer(
+            403,
+            "foreign_site",
+            f"this server is open to {', '.join(self._hosts)} alone, for it asks for no keys. Address it by one of "
+            "these names, or start it with --keys.",
+        )
+
+    def _done(self, scope: Scope, status: int, seconds: float, number: str) -> None:
+        route, method = _route(scope), str(scope["method"])
+        if method not in ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"):
+            method = "other"
+        self._metrics.requests.labels(method, route, str(status)).inc()
+        self._metrics.seconds.labels(method, route).observe(seconds)
+        if route not in ("/healthz", "/readyz", "/metrics"):
+            tenant = scope.get("state", {}).get("tenant")
+            logs.event(
+                "request",
+                request=number,
+                method=method,
+                route=route,
+                status=status,
+                ms=round(1e3 * seconds, 1),
+                tenant=tenant,
+            )
+
+
+def _route(scope: Scope) -> str:
+    """The route of a request as it is written down, with no name of anything in it."""
+    return getattr(scope.get("route"), "path", "none")

@@ -1,0 +1,434 @@
+"""What the server does: learners made, asked, changed and forgotten. Nothing here knows of HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import json
+import weakref
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
+
+import torch
+
+from quickstudy.bundle import Bundle, Learner
+from quickstudy.core.shapes import Tensor
+from quickstudy.serve import intake, work
+from quickstudy.serve.batching import Batcher
+from quickstudy.serve.cache import Cache, Live
+from quickstudy.serve.intake import Asked
+from quickstudy.serve.limits import Gate
+from quickstudy.serve.metrics import Metrics
+from quickstudy.serve.models import Models
+from quickstudy.serve.records import LearnerRecord, LearnerSummary, new_id, now
+from quickstudy.serve.refusals import RefusedError, forgotten, invalid, not_found, too_large
+from quickstudy.serve.settings import ServerSettings
+from quickstudy.serve.store import Store
+from quickstudy.serve.support import Support
+
+__all__ = ["Predictions", "Service"]
+
+T = TypeVar("T")
+
+TRIES = 5
+"""Times that a change is made anew because another process changed the same learner meanwhile."""
+STORE_THREADS = 8
+ENCODED = 16384
+"""Bytes of an encoded example that is kept beside the example itself, where encoding takes a net."""
+
+
+class Predictions(NamedTuple):
+    """What a learner says, with the names of its classes."""
+
+    classes: tuple[str, ...]
+    answers: work.Answers
+
+
+class Changed(NamedTuple):
+    """A learner's classes and examples after a change."""
+
+    classes: tuple[str, ...]
+    support: Support
+    new: list[Any]
+    """What is new among the contents of the support: the last of them."""
+
+
+Change = Callable[[LearnerRecord, Support, Bundle], Changed]
+"""What becomes of a learner and its examples; the bundle is the one that it is to belong to."""
+
+
+class Service:
+    """Learners of all tenants.
+
+    Args:
+        settings: What is allowed.
+        store: Where learners live.
+        models: What they are made with.
+        batcher: Computes.
+        gate: Is told what is on its way to be computed.
+        metrics: What is counted.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        store: Store,
+        models: Models,
+        batcher: Batcher,
+        gate: Gate,
+        metrics: Metrics,
+    ) -> None:
+        self.settings, self.limits = settings, settings.limits
+        self.store, self.models, self.batcher, self.metrics = store, models, batcher, metrics
+        self._gate = gate
+        self._cache = Cache(int(settings.cache * 2**20), metrics)
+        self._stores = ThreadPoolExecutor(STORE_THREADS, "quickstudy-store")
+        self._decoders = ThreadPoolExecutor(settings.decoders, "quickstudy-decode")
+        self._locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
+
+    def close(self) -> None:
+        """Finish what is under way."""
+        self._decoders.shutdown()
+        self._stores.shutdown()
+
+    async def tenant_of(self, key: str) -> str | None:
+        """Whose key it is; None where it is nobody's."""
+        return await self._storing(self.store.tenant_of, key)
+
+    # --- one learner --------------------------------------------------------------------------------------------------
+
+    async def create(self, tenant: str, content_type: str, body: bytes) -> LearnerSummary:
+        """Make a learner of examples.
+
+        Raises:
+            RefusedError: the examples cannot make one.
+            StoreError: it could not be stored.
+        """
+        limits = self.limits
+        with self._gate.coming():
+            asked, bundle, contents, x = await self._decoding(self._read_create, content_type, body)
+            classes = tuple(dict.fromkeys(asked.labels))
+            self._check_size(bundle, classes, len(contents))
+            labels = _places(classes, asked.labels)
+            x = await self._items(bundle, contents, x)
+            adapting = work.adapting(bundle, x, labels, len(classes))
+        learner: Learner = await self.batcher(adapting)
+        support = Support(bundle.encoder.kind, contents, labels, _worth_keeping(bundle, x), bundle.version)
+
+        def store() -> LearnerRecord:
+            record = LearnerRecord(
+                id=new_id(),
+                name=asked.name,
+                model=bundle.name,
+                version=bundle.version,
+                classes=classes,
+                counts=_counts(labels, len(classes)),
+                state=learner.to_bytes(),
+                support=support.to_bytes() if asked.keep else None,
+            )
+            self.store.create(tenant, record, limits.learners)
+            return record
+
+        record = await self._storing(store)
+        self._cache.put(tenant, record.id, Live(bundle, learner, classes, record.revision))
+        return record.summary
+
+    async def predict(self, tenant: str, id: str, content_type: str, body: bytes) -> Predictions:
+        """What a learner says of inputs.
+
+        Raises:
+            RefusedError: there is no such learner of this tenant's, or the inputs cannot be read.
+        """
+        with self._gate.coming():
+            live = await self._storing(self._find, tenant, id)
+            contents, x = await self._decoding(self._read_predict, content_type, body, live.bundle)
+            x = await self._items(live.bundle, contents, x)
+            predicting = work.predicting(live.bundle, live.learner, x)
+        return Predictions(live.classes, await self.batcher(predicting))
+
+    async def add(self, tenant: str, id: str, content_type: str, body: bytes) -> LearnerSummary:
+        """Add examples, of known classes or new ones.
+
+        Raises:
+            RefusedError: there is no such learner, its examples are forgotten, or the new ones do not fit.
+        """
+        asked = await self._decoding(intake.add_of, content_type, body, self.limits)
+
+        def change(record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
+            contents = intake.checked(asked.raws, bundle.encoder, self.limits)
+            classes = tuple(dict.fromkeys([*record.classes, *asked.labels]))
+            self._check_size(bundle, classes, len(support.labels) + len(contents))
+            return Changed(classes, support.joined(contents, _places(classes, asked.labels)), contents)
+
+        return await self._change(tenant, id, change, "adding examples")
+
+    async def remove(self, tenant: str, id: str, label: str) -> LearnerSummary:
+        """Remove a class with its examples.
+
+        Raises:
+            RefusedError: there is no such learner or class, its examples are forgotten, or one class would be left.
+        """
+
+        def change(record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
+            if label not in record.classes:
+                raise not_found("class")
+            if len(record.classes) <= 2:
+                raise RefusedError(
+                    409,
+                    "too_few_classes",
+                    "the learner has two classes, and telling apart takes two. Add another class first, or delete the "
+                    "learner.",
+                )
+            at = record.classes.index(label)
+            return Changed(record.classes[:at] + record.classes[at + 1 :], support.without(at), [])
+
+        return await self._change(tenant, id, change, "removing a class")
+
+    async def readapt(self, tenant: str, id: str) -> LearnerSummary:
+        """Make a learner follow to the newest version of its model.
+
+        Raises:
+            RefusedError: there is no such learner, its examples are forgotten, or the newest version cannot take them.
+        """
+        summary = (await self._storing(self._record, tenant, id)).summary
+        if self.models.is_newest(summary.model, summary.version):
+            return summary
+        return await self._change(tenant, id, self._same, "following to another version", newest=True)
+
+    async def get(self, tenant: str, id: str) -> LearnerSummary:
+        """A learner.
+
+        Raises:
+            RefusedError: there is none of this id of this tenant's.
+        """
+        return (await self._storing(self._record, tenant, id)).summary
+
+    async def delete(self, tenant: str, id: str) -> None:
+        """Forget a learner, with all that belongs to it.
+
+        Raises:
+            RefusedError: there is none of this id of this tenant's.
+        """
+        if not await self._storing(self.store.delete, tenant, id):
+            raise not_found()
+        self._cache.drop(tenant, id)
+
+    async def page(self, tenant: str, after: str | None, limit: int) -> Sequence[LearnerSummary]:
+        """Some of a tenant's learners, in the order of their ids."""
+        return await self._storing(self.store.list, tenant, after, limit)
+
+    async def export(self, tenant: str, id: str) -> bytes:
+        """A learner as a zip: its tensors as safetensors, and what they mean as JSON.
+
+        Raises:
+            RefusedError: there is none of this id of this tenant's.
+        """
+        return await self._storing(lambda: _zipped(self._record(tenant, id)))
+
+    # --- in the background --------------------------------------------------------------------------------------------
+
+    def follow(self, tenant: str, id: str) -> bool:
+        """Make a learner follow to the newest version of its model, from a thread that waits for it.
+
+        Returns:
+            False where it has changed, or gone, meanwhile.
+
+        Raises:
+            RefusedError: the newest version cannot take its examples.
+        """
+        record = self.store.get(tenant, id)
+        if record is None or record.support is None or self.models.is_newest(record.model, record.version):
+            return False
+        bundle = self.models.newest(record.model)
+        support = Support.from_bytes(record.support)
+        contents = self._fitting(support, bundle)
+        self._check_size(bundle, record.classes, len(contents))
+        if work.is_light(bundle):
+            x = intake.items_of(contents, bundle.encoder)
+        else:
+            x = self.batcher.in_background(work.encoding(bundle, contents))
+        learner = self.batcher.in_background(work.adapting(bundle, x, support.labels, len(record.classes)))
+        after = Changed(record.classes, support, [])
+        changed = _rewritten(record, after, learner, _worth_keeping(bundle, x))
+        return self.store.replace(tenant, changed, record.revision)
+
+    # --- how ----------------------------------------------------------------------------------------------------------
+
+    async def _change(self, tenant: str, id: str, change: Change, what: str, *, newest: bool = False) -> LearnerSummary:
+        """Change a learner and adapt it anew; made again where another process was quicker."""
+        lock = self._locks.setdefault((tenant, id), asyncio.Lock())
+        async with lock:
+            for _ in range(TRIES):
+                with self._gate.coming():
+                    record, support, bundle = await self._storing(self._changeable, tenant, id, what, newest)
+                    after, x = await self._decoding(self._changed, change, record, support, bundle)
+                    x = await self._all_items(bundle, after, x)
+                    adapting = work.adapting(bundle, x, after.support.labels, len(after.classes))
+                learner: Learner = await self.batcher(adapting)
+                changed = await self._storing(_rewritten, record, after, learner, _worth_keeping(bundle, x))
+                if await self._storing(self.store.replace, tenant, changed, record.revision):
+                    live = Live(bundle, learner, after.classes, record.revision + 1)
+                    self._cache.put(tenant, id, live)
+                    return changed.summary
+        raise RefusedError(
+            409, "conflict", "others keep changing this learner at the same time. Look at it, and try again.", 1.0
+        )
+
+    def _changeable(self, tenant: str, id: str, what: str, newest: bool) -> tuple[LearnerRecord, Support, Bundle]:
+        record = self._record(tenant, id)
+        if record.support is None:
+            raise forgotten(what)
+        bundle = self.models.newest(record.model) if newest else self.models.version(record.model, record.version)
+        return record, Support.from_bytes(record.support), bundle
+
+    @staticmethod
+    def _changed(
+        change: Change, record: LearnerRecord, support: Support, bundle: Bundle
+    ) -> tuple[Changed, Tensor | None]:
+        after = change(record, support, bundle)
+        if work.is_light(bundle):
+            return after, intake.items_of(after.support.contents, bundle.encoder)
+        return after, None
+
+    def _same(self, record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
+        self._fitting(support, bundle)
+        self._check_size(bundle, record.classes, len(support.labels))
+        return Changed(record.classes, support, [])
+
+    @staticmethod
+    def _fitting(support: Support, bundle: Bundle) -> list[Any]:
+        """The contents of a support, if a bundle takes such."""
+        if support.kind != bundle.encoder.kind:
+            raise RefusedError(
+                409,
+                "other_kind",
+                f"the learner was made of {support.kind}s, and version {bundle.version} of its model takes "
+                f"{bundle.encoder.kind}s. Make a new learner.",
+            )
+        return support.contents
+
+    def _find(self, tenant: str, id: str) -> Live:
+        """A learner ready to predict: as remembered, if that is its revision still."""
+        live = self._cache.get(tenant, id)
+        if live is not None and self.store.revision(tenant, id) == live.revision:
+            self.metrics.lookups.labels("cache").inc()
+            return live
+        state = self.store.state(tenant, id)
+        if state is None:
+            self._cache.drop(tenant, id)
+            raise not_found()
+        self.metrics.lookups.labels("store").inc()
+        bundle = self.models.version(state.model, state.version)
+        live = Live(bundle, Learner.from_bytes(state.state), state.classes, state.revision)
+        self._cache.put(tenant, id, live)
+        return live
+
+    def _record(self, tenant: str, id: str) -> LearnerRecord:
+        record = self.store.get(tenant, id)
+        if record is None:
+            raise not_found()
+        return record
+
+    def _read_create(self, content_type: str, body: bytes) -> tuple[Asked, Bundle, list[Any], Tensor | None]:
+        asked = intake.create_of(content_type, body, self.limits)
+        bundle = self.models.newest(asked.model)
+        contents, x = self._read(asked, bundle)
+        return asked, bundle, contents, x
+
+    def _read_predict(self, content_type: str, body: bytes, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
+        return self._read(intake.predict_of(content_type, body, self.limits), bundle)
+
+    def _read(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
+        contents = intake.checked(asked.raws, bundle.encoder, self.limits)
+        return contents, intake.items_of(contents, bundle.encoder) if work.is_light(bundle) else None
+
+    async def _items(self, bundle: Bundle, contents: list[Any], x: Tensor | None) -> Tensor:
+        if x is not None:
+            return x
+        found: Tensor = await self.batcher(work.encoding(bundle, contents))
+        return found
+
+    async def _all_items(self, bundle: Bundle, after: Changed, x: Tensor | None) -> Tensor:
+        """What the encoder makes of a support; only of what is new in it, where the rest is kept."""
+        before = after.support.of_version(bundle.version)
+        if x is not None or before is None:
+            return await self._items(bundle, after.support.contents, x)
+        return torch.cat([before, await self._items(bundle, after.new, None)]) if after.new else before
+
+    def _check_size(self, bundle: Bundle, classes: Sequence[str], examples: int) -> None:
+        limits = self.limits
+        if len(classes) < 2:
+            raise invalid("got examples of one class; telling apart takes two. Send examples of another class too.")
+        if bundle.ways is not None and len(classes) > bundle.ways:
+            raise invalid(
+                f"got {len(classes)} classes; model {bundle.name!r} tells at most {bundle.ways} apart. Leave some out, "
+                "or use a model whose `ways` is null."
+            )
+        if len(classes) > limits.classes:
+            raise too_large(f"got {len(classes)} classes; a learner may have {limits.classes} on this server.")
+        if examples > limits.examples:
+            raise too_large(f"got {examples} examples; a learner may have {limits.examples} on this server.")
+
+    async def _storing(self, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._stores, call, *args)
+
+    async def _decoding(self, call: Callable[..., T], *args: Any) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._decoders, call, *args)
+
+
+def _rewritten(record: LearnerRecord, after: Changed, learner: Learner, encoded: Tensor | None) -> LearnerRecord:
+    support = after.support._replace(encoded=encoded, version=learner.version)
+    return dataclasses.replace(
+        record,
+        version=learner.version,
+        classes=after.classes,
+        counts=_counts(support.labels, len(after.classes)),
+        state=learner.to_bytes(),
+        support=support.to_bytes(),
+        updated=now(),
+    )
+
+
+def _places(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
+    place = {name: at for at, name in enumerate(classes)}
+    return [place[label] for label in labels]
+
+
+def _counts(labels: Sequence[int], classes: int) -> tuple[int, ...]:
+    return tuple(labels.count(at) for at in range(classes))
+
+
+def _worth_keeping(bundle: Bundle, x: Tensor) -> Tensor | None:
+    """Encoded examples, where making them takes a net and they are small."""
+    small = x[:1].numel() * x.element_size() <= ENCODED
+    return x if small and not work.is_light(bundle) else None
+
+
+def _zipped(record: LearnerRecord) -> bytes:
+    """The same bytes for the same learner, on any day."""
+    summary = record.summary
+    notes = {
+        "format": 1,
+        "id": summary.id,
+        "name": summary.name,
+        "model": summary.model,
+        "version": summary.version,
+        "classes": [
+            {"name": name, "examples": count} for name, count in zip(summary.classes, summary.counts, strict=True)
+        ],
+        "created": summary.created.isoformat(),
+        "updated": summary.updated.isoformat(),
+        "state": "learner.safetensors",
+    }
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, each in (
+            ("learner.json", json.dumps(notes, indent=1, ensure_ascii=False).encode()),
+            ("learner.safetensors", record.state),
+        ):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), each, zipfile.ZIP_DEFLATED)
+    return content.getvalue()
