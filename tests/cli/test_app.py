@@ -14,7 +14,8 @@ from quickstudy.cli import app, main, screen
 from quickstudy.cli.app import plain_names
 from quickstudy.cli.listing import FAMILIES
 
-COMMANDS = ("demo", "train", "evaluate", "compare", "adapt", "bundle", "push", "pull", "report", "list", "check")
+COMMANDS = ("demo", "train", "evaluate", "compare", "adapt")
+COMMANDS += ("bundle", "export", "push", "pull", "report", "list", "check")
 
 
 def python(code: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from quickstudy.bundle import Bundle
     from quickstudy.core.shapes import Tensor
 
-__all__ = ["EXAMPLES", "adapt"]
+__all__ = ["EXAMPLES", "adapt", "known_classes"]
 
 EXAMPLES = """\
 The folder holds a subfolder for each class, with one example or more:
@@ -58,13 +58,9 @@ def adapt(
         json: Print the predictions as JSON, and nothing else, on standard output.
         threads: Threads for torch; by default as many as there are idle processors.
     """
-    from quickstudy.tasks.images import class_folders, files_in
+    from quickstudy.tasks.images import files_in
 
-    classes = class_folders(folder)
-    if len(classes) < 2:
-        raise DataError(
-            f"{folder} holds 1 class, {next(iter(classes))!r}; telling apart takes 2 or more. Add a folder."
-        )
+    classes = _classes(folder)
     asked = [file for place in files for file in files_in(place)]
     if not asked:
         got = f"no images in {', '.join(map(str, files))}" if files else "no files"
@@ -103,13 +99,35 @@ class Predicted:
         return "" if self.margin is None else "yes" if self.margin >= 0 else "no"
 
 
+def known_classes(bundle: Bundle, folder: Path) -> tuple[list[str], Tensor, list[int]]:
+    """The classes of a folder: their names, and their examples as a bundle's items with the number of the class."""
+    classes = _classes(folder)
+    _check_takes(bundle, bundle.name, list(classes))
+    files = [file for each in classes.values() for file in each]
+    return list(classes), bundle.encoder.encode(files), _labels(classes)
+
+
+def _classes(folder: Path) -> dict[str, list[Path]]:
+    from quickstudy.tasks.images import class_folders
+
+    classes = class_folders(folder)
+    if len(classes) < 2:
+        raise DataError(
+            f"{folder} holds 1 class, {next(iter(classes))!r}; telling apart takes 2 or more. Add a folder."
+        )
+    return classes
+
+
+def _labels(classes: dict[str, list[Path]]) -> list[int]:
+    return [at for at, files in enumerate(classes.values()) for _ in files]
+
+
 def _recognise(run: Path, classes: dict[str, list[Path]], asked: list[Path], invert: str) -> list[Predicted]:
     """What is said of each file."""
     bundle = _opened(run, {name: len(files) for name, files in classes.items()})
     known = [file for files in classes.values() for file in files]
     x = _read(bundle, known, asked, invert)
-    labels = [at for at, files in enumerate(classes.values()) for _ in files]
-    learner = bundle.adapt(x[: len(known)], labels, len(classes))
+    learner = bundle.adapt(x[: len(known)], _labels(classes), len(classes))
     if learner.cutoff is None:
         screen.warn("Foreign images are not flagged: too few validation classes were there to learn it from.")
     said = bundle.predict(learner, x[len(known) :])
@@ -126,20 +144,24 @@ def _opened(folder: Path, counts: dict[str, int]) -> Bundle:
 
     run = Run.open(folder) if not Bundle.stands_in(folder) else None
     bundle = Bundle.load(folder) if run is None else Bundle.of_run(run)
+    _check_takes(bundle, folder, list(counts))
+    if run is not None:
+        bundle.calibrate(run, [(len(counts), min(counts.values()))])
+    return bundle
+
+
+def _check_takes(bundle: Bundle, folder: Path | str, names: list[str]) -> None:
+    """Refuse a bundle that does not tell such classes of images apart."""
     if bundle.likelihood != "categorical":
-        raise SettingsError(f"{folder} learns real values, not classes; adapt takes a run or bundle for classes.")
+        raise SettingsError(f"{folder} learns real values, not classes; images of classes take another run or bundle.")
     if bundle.encoder.kind != "image":
-        raise SettingsError(f"{folder} takes inputs of kind {bundle.encoder.kind!r}; adapt is for images.")
-    names, most = list(counts), bundle.ways
-    if most is not None and len(names) > most:
+        raise SettingsError(f"{folder} takes inputs of kind {bundle.encoder.kind!r}; image files take another.")
+    if bundle.ways is not None and len(names) > bundle.ways:
         raise SettingsError(
-            f"{folder} was trained for tasks of {most} classes and its method, {type(bundle.method).__name__}, takes "
-            f"no more; got {len(names)}: {', '.join(names)}. Leave {len(names) - most} out, train with "
+            f"{folder} was trained for tasks of {bundle.ways} classes and its method, {type(bundle.method).__name__}, "
+            f"takes no more; got {len(names)}: {', '.join(names)}. Leave {len(names) - bundle.ways} out, train with "
             f"--tasks.ways {len(names)}, or use a run of a method that takes any number, such as protonet."
         )
-    if run is not None:
-        bundle.calibrate(run, [(len(names), min(counts.values()))])
-    return bundle
 
 
 def _read(bundle: Bundle, known: list[Path], asked: list[Path], invert: str) -> Tensor:
