@@ -11,9 +11,7 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -259,19 +257,11 @@ class Models:
         place = self._copy(bundle.name, bundle.version)
         if place.exists():
             return
-        draft = place.with_name(f".{place.name}.{os.getpid()}.{time.monotonic_ns()}")
         try:
-            place.parent.mkdir(parents=True, exist_ok=True)
-            bundle.save(draft)
-            draft.rename(place)
-        except OSError as error:
+            bundle.save(place)
+        except BundleError:
             if not place.exists():  # else another process has just written the same
-                raise BundleError(
-                    f"a copy of version {bundle.version} of {bundle.name!r} cannot be written to {self._kept}: "
-                    f"{error.strerror}. Make room there, or name another folder."
-                ) from error
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+                raise
 
 
 def _opened(folder: Path) -> Bundle:
