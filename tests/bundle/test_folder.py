@@ -13,12 +13,12 @@ import torch
 import yaml
 
 from bundle.made import bundle_of, episode_of, glyphs_run, labels_of, subject_of, toy
-from quickstudy import Bundle, registry
+from quickstudy import Bundle, ProtoNet, registry
 from quickstudy.bundle.folder import CARD, MANIFEST, WEIGHTS
 from quickstudy.bundle.manifest import render, seal_of, version_of
 from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core import files
-from quickstudy.encoders import ImageEncoder
+from quickstudy.encoders import ImageEncoder, VectorEncoder
 from quickstudy.errors import BundleError
 from quickstudy.evaluate.novelty import Detector
 from quickstudy.nets import MLP
@@ -236,9 +236,18 @@ def test_folders_without_a_bundle(tmp_path: Path) -> None:
         Bundle.open(tmp_path)
 
 
-def test_a_method_without_settings_is_used_but_not_saved(tmp_path: Path) -> None:
-    bundle, _ = toy("protonet")
+def test_a_method_at_hand_tells_what_it_is_built_of(tmp_path: Path) -> None:
+    bundle, _ = toy("maml")
     bare = Bundle(bundle.method, bundle.encoder, outputs=5)
+    assert bare.version == bundle.version
+    bare.save(tmp_path / "b")
+    assert Bundle.load(tmp_path / "b").version == bundle.version
+
+
+def test_a_method_without_settings_is_used_but_not_saved(tmp_path: Path) -> None:
+    net = torch.nn.Linear(16, 8)
+    net.features = 8  # type: ignore[assignment]
+    bare = Bundle(ProtoNet(net), VectorEncoder(item=(16,)), outputs=5)
     bare.adapt(torch.zeros(2, 16), [0, 1])
     with pytest.raises(BundleError, match="not built of settings"):
         bare.save(tmp_path / "b")

@@ -38,7 +38,7 @@ class Bundle:
         name: What to call it.
         outputs: Ways, or the number of real values it predicts.
         likelihood: Whether it tells classes apart or predicts real values.
-        parts: What the method is built of; only a bundle that has them can be saved.
+        parts: What the method is built of; by default what it and its net tell, if they do. Without, it is not saved.
         labels: The names of the classes that it was trained on.
         provenance: Where it comes from, as plain values.
         known: What tells queries of no class of the support, by the sizes of tasks.
@@ -62,7 +62,8 @@ class Bundle:
         version: str | None = None,
     ) -> None:
         self.method, self.encoder, self.name = method.eval(), encoder, name
-        self.outputs, self.likelihood, self.parts = outputs, likelihood, parts
+        self.outputs, self.likelihood = outputs, likelihood
+        self.parts = Parts.of(method, encoder.item, outputs) if parts is None else parts
         self.labels, self.known, self.licence = tuple(labels), tuple(known), licence
         self.provenance: dict[str, Any] = provenance or {}
         self._version = version

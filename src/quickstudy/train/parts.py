@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from typing import Any
 
 import torch
@@ -27,6 +28,16 @@ class Parts:
     """Ways, or the number of real values to predict."""
     pool_outputs: int | None = None
     """Classes of its conventional training, for methods that keep a head for them."""
+
+    @classmethod
+    def of(cls, method: MetaLearner, item: tuple[int, ...], outputs: int) -> Parts | None:
+        """What a method at hand was built of, as far as it and its net tell; None where they do not."""
+        net = getattr(method, "net", None)
+        chosen, under = getattr(method, "settings", None), getattr(net, "settings", None)
+        if chosen is None or under is None or owner_of(under) is not type(net):
+            return None
+        wanted = inspect.signature(inspect.unwrap(type(method).__init__)).parameters
+        return None if "pool_outputs" in wanted else cls(chosen, under, item, outputs)
 
     def build(self, seed: int = 0) -> MetaLearner:
         """The method with fresh weights, which the seed determines."""
