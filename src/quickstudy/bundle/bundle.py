@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 from collections.abc import Sequence
@@ -61,7 +62,7 @@ class Bundle:
         licence: str = "",
         version: str | None = None,
     ) -> None:
-        self.method, self.encoder, self.name = method.eval(), encoder, name
+        self.method, self.encoder, self.name = method.eval(), encoder.pinned(), name
         self.outputs, self.likelihood = outputs, likelihood
         self.parts = Parts.of(method, encoder.item, outputs) if parts is None else parts
         self.labels, self.known, self.licence = tuple(labels), tuple(known), licence
@@ -149,12 +150,17 @@ class Bundle:
             replace: Whether a bundle that stands there is replaced.
 
         Raises:
-            BundleError: something stands there, it cannot be written, or the method was not built of settings.
+            BundleError: something stands there, it cannot be written, or the method or encoder has no settings.
         """
         if self.parts is None:
             raise BundleError(
                 f"{self.name}: its {type(self.method).__name__} was not built of settings, so that it could not be "
                 "built again. Make the bundle of a run, or give it the parts that the method is built of."
+            )
+        if not dataclasses.is_dataclass(self.encoder):
+            raise BundleError(
+                f"{self.name}: its {type(self.encoder).__name__} has no settings by which it could be found again. Use "
+                "an encoder that is named, such as text or vision."
             )
         contents = Contents(
             name=self.name,

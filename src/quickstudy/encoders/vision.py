@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 from collections.abc import Sequence
@@ -63,6 +64,9 @@ class VisionEncoder(Encoder):
     def weights(self) -> str:
         """The SHA-256 of the weights in use."""
         return hub.weights_sha256(hub.folder_of(self.model))
+
+    def pinned(self) -> Encoder:
+        return self if self.sha256 else dataclasses.replace(self, sha256=self.weights)
 
     def encode(self, raw: Sequence[Any]) -> Float[Tensor, "n d"]:
         pictures = ImageEncoder(item=self._loaded().reads)
