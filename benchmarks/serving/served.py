@@ -68,8 +68,8 @@ class Client:
             self._headers["Authorization"] = f"Bearer {key}"
         self._line: http.client.HTTPConnection | None = None
 
-    def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        """Status and answer; a body that is text is sent as it is.
+    def ask(self, method: str, path: str, body: Any = None, kind: str | None = None) -> tuple[int, Any]:
+        """Status and answer; a body that is text or bytes is sent as it is, of the type `kind` or as JSON.
 
         Raises:
             OSError: the connection broke: whether the request was done is not known.
@@ -77,8 +77,9 @@ class Client:
         if self._line is None:
             self._line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=self._timeout)
         try:
-            content = body if body is None or isinstance(body, str) else json.dumps(body)
-            self._line.request(method, path, content, self._headers)
+            content = body if body is None or isinstance(body, (str, bytes)) else json.dumps(body)
+            headers = self._headers if kind is None else {**self._headers, "Content-Type": kind}
+            self._line.request(method, path, content, headers)
             answer = self._line.getresponse()
             said = answer.read()
         except (OSError, http.client.HTTPException) as error:
