@@ -34,6 +34,8 @@ AFTER = """
 All of it took {seconds:.0f} s. What next?
   quickstudy adapt {folder} FOLDER IMAGES
       learns classes of your own: FOLDER has a subfolder with examples for each
+  quickstudy serve {folder}
+      serves it over HTTP, with a page to teach it by drawing: http://127.0.0.1:8000
   quickstudy train maml --help
       trains another method, and shows its settings
   quickstudy list
