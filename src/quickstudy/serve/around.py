@@ -215,4 +215,4 @@ class Around:
 
 def _route(scope: Scope) -> str:
     """The route of a request as it is written down, with no name of anything in it."""
-    return getattr(scope.get("route"), "path", "none")
+    return str(getattr(scope.get("route"), "path_format", "none"))

@@ -38,8 +38,8 @@ def _label(text: str) -> str:
     name = unicodedata.normalize("NFC", text).strip()
     if not name:
         raise ValueError("a name has at least one character that is not a space")
-    if any(unicodedata.category(each) in ("Cc", "Cs", "Cn", "Co") for each in name):
-        raise ValueError("a name has no control characters, and none that Unicode does not know")
+    if any(unicodedata.category(each) in ("Cc", "Cs") for each in name):
+        raise ValueError("a name has no control characters and no halves of characters")
     return name
 
 
