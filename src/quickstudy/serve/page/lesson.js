@@ -16,6 +16,7 @@ export class Lesson {
   trouble = ""; // why the server does not take the lesson
   gone = false;
   #busy = false;
+  #turn = 0;
 
   /**
    * `changed(learned)` is called whenever something is new, with true where predictions may be; `refused` where the
@@ -41,6 +42,7 @@ export class Lesson {
   }
 
   begin(model, names) {
+    this.#turn++;
     Object.assign(this, { learner: null, model, classes: names.map(fresh), trouble: "", gone: false });
     this.changed(false);
   }
@@ -62,6 +64,7 @@ export class Lesson {
     });
     const names = new Set(classes.map(({ name }) => name));
     const empty = known.filter((each) => !names.has(each.name) && !each.samples.length).map(({ name }) => fresh(name));
+    this.#turn++;
     Object.assign(this, { learner, model, classes: [...classes, ...empty], trouble: "", gone: false });
     this.changed(true);
   }
@@ -120,7 +123,7 @@ export class Lesson {
   }
 
   async #step() {
-    const lesson = this.classes; // another lesson may have begun when the answer comes
+    const turn = this.#turn; // another lesson may have begun when the answer comes
     const batch = this.learner ? [this.classes.find((each) => each.waiting.length)] : this.taught;
     const sent = batch.map((one) => ({ one, samples: portion(one.waiting, LETTERS / batch.length) }));
     const examples = sent.flatMap(({ one, samples }) => samples.map(({ wire }) => ({ class: one.name, ...wire })));
@@ -131,7 +134,7 @@ export class Lesson {
         one.waiting.splice(0, samples.length);
         one.samples.push(...samples.map(({ show }) => ({ show })));
       }
-      if (lesson !== this.classes) return;
+      if (turn !== this.#turn) return;
       memory.dropDraft();
       this.#take(learner);
       this.changed(true);
@@ -139,7 +142,7 @@ export class Lesson {
     } catch (error) {
       refusal = error;
     }
-    if (lesson !== this.classes) return;
+    if (turn !== this.#turn) return;
     if (refusal instanceof Unreachable) await this.outage();
     else if (!(refusal instanceof Refused)) throw refusal;
     else if (refusal.passing) await this.#later(refusal);
