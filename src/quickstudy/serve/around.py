@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from quickstudy.errors import (
+    BundleError,
     DataError,
     SettingsError,
     StoreBusyError,
@@ -102,7 +103,15 @@ def register(app: FastAPI, metrics: Metrics) -> None:
         metrics.refused.labels(told.code).inc()
         return error_answer(told.status, told.code, told.message, told.retry_after)
 
-    for kind in (RefusedError, StoreError, SettingsError, DataError, HTTPException, RequestValidationError):
+    for kind in (
+        RefusedError,
+        StoreError,
+        BundleError,
+        SettingsError,
+        DataError,
+        HTTPException,
+        RequestValidationError,
+    ):
         app.add_exception_handler(kind, refused)
 
 
@@ -111,9 +120,10 @@ def _as_refusal(error: Exception) -> RefusedError:
         return error
     if isinstance(error, StoreQuotaError):
         return RefusedError(409, "too_many_learners", str(error))
-    if isinstance(error, StoreError):
+    if isinstance(error, (StoreError, BundleError)):
         logs.event("store_error", logging.ERROR, kind=type(error).__name__, reason=str(error))
-        return RefusedError(*_STORE.get(type(error), _STORE[StoreError]))
+        known: type = StoreDamagedError if isinstance(error, BundleError) else type(error)
+        return RefusedError(*_STORE.get(known, _STORE[StoreError]))
     if isinstance(error, RequestValidationError):
         first = error.errors()[0]
         return RefusedError(422, "invalid_request", f"{'.'.join(map(str, first['loc']))}: {first['msg']}.")

@@ -79,7 +79,7 @@ class Batcher:
         self._pace = 0.0
         self._closing = False
         self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="quickstudy-compute")
+        self._thread = threading.Thread(target=self._run, name="quickstudy-compute", daemon=True)
         self._thread.start()
 
     @property

@@ -100,6 +100,15 @@ class Gate:
                 del self._inside[tenant]
 
     @contextmanager
+    def away(self) -> Iterator[None]:
+        """Be computed, for the length of a block within `coming`: nobody waits for what waits itself."""
+        self._expected -= 1
+        try:
+            yield
+        finally:
+            self._expected += 1
+
+    @contextmanager
     def coming(self) -> Iterator[None]:
         """Be on the way to be computed, for the length of a `with` block."""
         self._expected += 1

@@ -63,7 +63,7 @@ class _Parts:
     def end(self) -> None:
         if len(self.found) >= self._most:
             raise too_large(f"the form has more than {self._most} parts, which is what this server takes at once.")
-        kind, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        kind, options = _options(self._headers.get(b"content-disposition", b""))
         if kind != b"form-data" or b"name" not in options:
             raise invalid("a part of the form has no name. Send each with Content-Disposition: form-data; name=...")
         name = _utf8(options[b"name"], "the name of a field")
@@ -81,7 +81,7 @@ def parts_of(content_type: str, body: bytes, most: int) -> list[Part]:
     Raises:
         RefusedError: it is not such a body, it is not whole, or it has too many parts.
     """
-    boundary = parse_options_header(content_type)[1].get(b"boundary")
+    boundary = _options(content_type)[1].get(b"boundary")
     if not boundary or len(boundary) > 200:
         raise invalid("the form's Content-Type names no boundary. Let the client's own library write that header.")
     parts = _Parts(most)
@@ -111,6 +111,13 @@ def parts_of(content_type: str, body: bytes, most: int) -> list[Part]:
     if not whole:
         raise RefusedError(400, "invalid_form", "the form is damaged or not whole. Send it again.")
     return parts.found
+
+
+def _options(header: str | bytes) -> tuple[bytes, dict[bytes, bytes]]:
+    try:
+        return parse_options_header(header)
+    except (ValueError, LookupError, TypeError, IndexError):  # it decodes names in whatever encoding they claim
+        raise RefusedError(400, "invalid_form", "a header of the form cannot be read. Send names in UTF-8.") from None
 
 
 def _utf8(content: bytes, what: str) -> str:

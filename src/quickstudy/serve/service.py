@@ -349,7 +349,8 @@ class Service:
     async def _items(self, bundle: Bundle, contents: list[Any], x: Tensor | None) -> Tensor:
         if x is not None:
             return x
-        found: Tensor = await self.batcher(work.encoding(bundle, contents))
+        with self._gate.away():
+            found: Tensor = await self.batcher(work.encoding(bundle, contents))
         return found
 
     async def _all_items(self, bundle: Bundle, after: Changed, x: Tensor | None) -> Tensor:
