@@ -229,7 +229,7 @@ class Models:
     def _problem(self, name: str, version: str, error: Exception) -> None:
         self._metrics.loads.labels(name, "failed").inc()
         self._problems[name] = (
-            f"model {name!r}: what is in its folder cannot be used (the logs say why); version {version} goes on serving."
+            f"model {name!r}: what is in its folder cannot be used (see the logs); version {version} goes on serving."
         )
         logs.event("model_not_loaded", logging.ERROR, model=name, serving=version, reason=str(error))
 
