@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import io
-import json
 import weakref
-import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -19,12 +15,14 @@ from quickstudy.core.shapes import Tensor
 from quickstudy.serve import intake, work
 from quickstudy.serve.batching import Batcher
 from quickstudy.serve.cache import Cache, Live
+from quickstudy.serve.export import zipped
 from quickstudy.serve.intake import Asked
 from quickstudy.serve.limits import Gate
+from quickstudy.serve.making import Change, Changed, check_size, counts, fitting, places, rewritten, worth_keeping
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.models import Models
-from quickstudy.serve.records import LearnerRecord, LearnerSummary, new_id, now
-from quickstudy.serve.refusals import RefusedError, forgotten, invalid, not_found, too_large
+from quickstudy.serve.records import LearnerRecord, LearnerSummary, new_id
+from quickstudy.serve.refusals import RefusedError, forgotten, not_found
 from quickstudy.serve.settings import ServerSettings
 from quickstudy.serve.store import Store
 from quickstudy.serve.support import Support
@@ -36,8 +34,6 @@ T = TypeVar("T")
 TRIES = 5
 """Times that a change is made anew because another process changed the same learner meanwhile."""
 STORE_THREADS = 8
-ENCODED = 16384
-"""Bytes of an encoded example that is kept beside the example itself, where encoding takes a net."""
 
 
 class Predictions(NamedTuple):
@@ -45,19 +41,6 @@ class Predictions(NamedTuple):
 
     classes: tuple[str, ...]
     answers: work.Answers
-
-
-class Changed(NamedTuple):
-    """A learner's classes and examples after a change."""
-
-    classes: tuple[str, ...]
-    support: Support
-    new: list[Any]
-    """What is new among the contents of the support: the last of them."""
-
-
-Change = Callable[[LearnerRecord, Support, Bundle], Changed]
-"""What becomes of a learner and its examples; the bundle is the one that it is to belong to."""
 
 
 class Service:
@@ -112,12 +95,12 @@ class Service:
         with self._gate.coming():
             asked, bundle, contents, x = await self._decoding(self._read_create, content_type, body)
             classes = tuple(dict.fromkeys(asked.labels))
-            self._check_size(bundle, classes, len(contents))
-            labels = _places(classes, asked.labels)
+            check_size(self.limits, bundle, classes, len(contents))
+            labels = places(classes, asked.labels)
             x = await self._items(bundle, contents, x)
             adapting = work.adapting(bundle, x, labels, len(classes))
         learner: Learner = await self.batcher(adapting)
-        support = Support(bundle.encoder.kind, contents, labels, _worth_keeping(bundle, x), bundle.version)
+        support = Support(bundle.encoder.kind, contents, labels, worth_keeping(bundle, x), bundle.version)
 
         def store() -> LearnerRecord:
             record = LearnerRecord(
@@ -126,7 +109,7 @@ class Service:
                 model=bundle.name,
                 version=bundle.version,
                 classes=classes,
-                counts=_counts(labels, len(classes)),
+                counts=counts(labels, len(classes)),
                 state=learner.to_bytes(),
                 support=support.to_bytes() if asked.keep else None,
             )
@@ -144,8 +127,7 @@ class Service:
             RefusedError: there is no such learner of this tenant's, or the inputs cannot be read.
         """
         with self._gate.coming():
-            live = await self._storing(self._find, tenant, id)
-            contents, x = await self._decoding(self._read_predict, content_type, body, live.bundle)
+            live, contents, x = await self._decoding(self._read_predict, tenant, id, content_type, body)
             x = await self._items(live.bundle, contents, x)
             predicting = work.predicting(live.bundle, live.learner, x)
         return Predictions(live.classes, await self.batcher(predicting))
@@ -161,8 +143,8 @@ class Service:
         def change(record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
             contents = intake.checked(asked.raws, bundle.encoder, self.limits)
             classes = tuple(dict.fromkeys([*record.classes, *asked.labels]))
-            self._check_size(bundle, classes, len(support.labels) + len(contents))
-            return Changed(classes, support.joined(contents, _places(classes, asked.labels)), contents)
+            check_size(self.limits, bundle, classes, len(support.labels) + len(contents))
+            return Changed(classes, support.joined(contents, places(classes, asked.labels)), contents)
 
         return await self._change(tenant, id, change, "adding examples")
 
@@ -227,7 +209,7 @@ class Service:
         Raises:
             RefusedError: there is none of this id of this tenant's.
         """
-        return await self._storing(lambda: _zipped(self._record(tenant, id)))
+        return await self._storing(lambda: zipped(self._record(tenant, id)))
 
     # --- in the background --------------------------------------------------------------------------------------------
 
@@ -245,15 +227,15 @@ class Service:
             return False
         bundle = self.models.newest(record.model)
         support = Support.from_bytes(record.support)
-        contents = self._fitting(support, bundle)
-        self._check_size(bundle, record.classes, len(contents))
+        contents = fitting(support, bundle)
+        check_size(self.limits, bundle, record.classes, len(contents))
         if work.is_light(bundle):
             x = intake.items_of(contents, bundle.encoder)
         else:
             x = self.batcher.in_background(work.encoding(bundle, contents))
         learner = self.batcher.in_background(work.adapting(bundle, x, support.labels, len(record.classes)))
         after = Changed(record.classes, support, [])
-        changed = _rewritten(record, after, learner, _worth_keeping(bundle, x))
+        changed = rewritten(record, after, learner, worth_keeping(bundle, x))
         return self.store.replace(tenant, changed, record.revision)
 
     # --- how ----------------------------------------------------------------------------------------------------------
@@ -269,7 +251,7 @@ class Service:
                     x = await self._all_items(bundle, after, x)
                     adapting = work.adapting(bundle, x, after.support.labels, len(after.classes))
                 learner: Learner = await self.batcher(adapting)
-                changed = await self._storing(_rewritten, record, after, learner, _worth_keeping(bundle, x))
+                changed = await self._storing(rewritten, record, after, learner, worth_keeping(bundle, x))
                 if await self._storing(self.store.replace, tenant, changed, record.revision):
                     live = Live(bundle, learner, after.classes, record.revision + 1)
                     self._cache.put(tenant, id, live)
@@ -295,21 +277,9 @@ class Service:
         return after, None
 
     def _same(self, record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
-        self._fitting(support, bundle)
-        self._check_size(bundle, record.classes, len(support.labels))
+        fitting(support, bundle)
+        check_size(self.limits, bundle, record.classes, len(support.labels))
         return Changed(record.classes, support, [])
-
-    @staticmethod
-    def _fitting(support: Support, bundle: Bundle) -> list[Any]:
-        """The contents of a support, if a bundle takes such."""
-        if support.kind != bundle.encoder.kind:
-            raise RefusedError(
-                409,
-                "other_kind",
-                f"the learner was made of {support.kind}s, and version {bundle.version} of its model takes "
-                f"{bundle.encoder.kind}s. Make a new learner.",
-            )
-        return support.contents
 
     def _find(self, tenant: str, id: str) -> Live:
         """A learner ready to predict: as remembered, if that is its revision still."""
@@ -339,8 +309,11 @@ class Service:
         contents, x = self._read(asked, bundle)
         return asked, bundle, contents, x
 
-    def _read_predict(self, content_type: str, body: bytes, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
-        return self._read(intake.predict_of(content_type, body, self.limits), bundle)
+    def _read_predict(
+        self, tenant: str, id: str, content_type: str, body: bytes
+    ) -> tuple[Live, list[Any], Tensor | None]:
+        live = self._find(tenant, id)  # here too, for going to another thread takes longer than finding it
+        return live, *self._read(intake.predict_of(content_type, body, self.limits), live.bundle)
 
     def _read(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
         contents = intake.checked(asked.raws, bundle.encoder, self.limits)
@@ -360,76 +333,8 @@ class Service:
             return await self._items(bundle, after.support.contents, x)
         return torch.cat([before, await self._items(bundle, after.new, None)]) if after.new else before
 
-    def _check_size(self, bundle: Bundle, classes: Sequence[str], examples: int) -> None:
-        limits = self.limits
-        if len(classes) < 2:
-            raise invalid("got examples of one class; telling apart takes two. Send examples of another class too.")
-        if bundle.ways is not None and len(classes) > bundle.ways:
-            raise invalid(
-                f"got {len(classes)} classes; model {bundle.name!r} tells at most {bundle.ways} apart. Leave some out, "
-                "or use a model whose `ways` is null."
-            )
-        if len(classes) > limits.classes:
-            raise too_large(f"got {len(classes)} classes; a learner may have {limits.classes} on this server.")
-        if examples > limits.examples:
-            raise too_large(f"got {examples} examples; a learner may have {limits.examples} on this server.")
-
     async def _storing(self, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._stores, call, *args)
 
     async def _decoding(self, call: Callable[..., T], *args: Any) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._decoders, call, *args)
-
-
-def _rewritten(record: LearnerRecord, after: Changed, learner: Learner, encoded: Tensor | None) -> LearnerRecord:
-    support = after.support._replace(encoded=encoded, version=learner.version)
-    return dataclasses.replace(
-        record,
-        version=learner.version,
-        classes=after.classes,
-        counts=_counts(support.labels, len(after.classes)),
-        state=learner.to_bytes(),
-        support=support.to_bytes(),
-        updated=now(),
-    )
-
-
-def _places(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
-    place = {name: at for at, name in enumerate(classes)}
-    return [place[label] for label in labels]
-
-
-def _counts(labels: Sequence[int], classes: int) -> tuple[int, ...]:
-    return tuple(labels.count(at) for at in range(classes))
-
-
-def _worth_keeping(bundle: Bundle, x: Tensor) -> Tensor | None:
-    """Encoded examples, where making them takes a net and they are small."""
-    small = x[:1].numel() * x.element_size() <= ENCODED
-    return x if small and not work.is_light(bundle) else None
-
-
-def _zipped(record: LearnerRecord) -> bytes:
-    """The same bytes for the same learner, on any day."""
-    summary = record.summary
-    notes = {
-        "format": 1,
-        "id": summary.id,
-        "name": summary.name,
-        "model": summary.model,
-        "version": summary.version,
-        "classes": [
-            {"name": name, "examples": count} for name, count in zip(summary.classes, summary.counts, strict=True)
-        ],
-        "created": summary.created.isoformat(),
-        "updated": summary.updated.isoformat(),
-        "state": "learner.safetensors",
-    }
-    content = io.BytesIO()
-    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, each in (
-            ("learner.json", json.dumps(notes, indent=1, ensure_ascii=False).encode()),
-            ("learner.safetensors", record.state),
-        ):
-            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), each, zipfile.ZIP_DEFLATED)
-    return content.getvalue()
