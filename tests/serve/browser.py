@@ -39,7 +39,7 @@ def chromium() -> Iterator[Any]:
 
 
 def ring(size: float = 0.3, at: tuple[float, float] = (0.5, 0.5)) -> list[Stroke]:
-    turns = [2 * math.pi * step / 20 for step in range(21)]
+    turns = [2 * math.pi * step / 12 for step in range(13)]
     return [[(at[0] + size * math.cos(turn), at[1] + size * math.sin(turn)) for turn in turns]]
 
 
@@ -63,7 +63,7 @@ def draw(page: Any, strokes: list[Stroke]) -> None:
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            page.mouse.move(*point, steps=3)
+            page.mouse.move(*point)
         page.mouse.up()
 
 

@@ -29,7 +29,7 @@ def characters(folder: Path) -> Path:
         name="characters",
         outputs=parts.outputs,
         parts=parts,
-        provenance={"evaluation": told | {"episodes": 1000}},
+        provenance={"evaluation": told | {"episodes": 1000, "digest": "0" * 16}},
     ).save(folder)
     return folder
 

@@ -86,7 +86,7 @@ def teach(page: Any, strokes: list[browser.Stroke], name: str, hand: Any = draw)
 
 
 def says(page: Any, name: str) -> None:
-    page.wait_for_function("name => document.getElementById('verdict').textContent.startsWith(name)", arg=f"{name}, ")
+    page.locator("#verdict").filter(has_text=re.compile(f"^{name}, ")).wait_for()
 
 
 def counts(page: Any, name: str, examples: int) -> None:
@@ -112,7 +112,7 @@ def test_two_drawn_characters_are_taught_and_told_apart(visit: Any, server: Serv
         assert row(page, name).locator(".samples canvas").count() == 1
     shares = [float(meter.get_attribute("aria-valuenow")) for meter in page.get_by_role("meter").all()]
     assert abs(sum(shares) - 100) <= 1
-    page.wait_for_function("document.getElementById('spoken').textContent.startsWith('It says: B, ')")
+    page.locator("#spoken").filter(has_text="It says: B, ").wait_for(state="attached")
 
 
 def test_a_third_class_is_added_and_recognised(visit: Any, server: Served) -> None:
@@ -132,7 +132,7 @@ def test_more_examples_move_the_bars(visit: Any, server: Served) -> None:
     page = visit(server.url)
     taught(page)
     draw(page, zigzag())
-    page.wait_for_function("document.querySelector('#classes .share').textContent !== ''")
+    row(page, "B").locator(".share").filter(has_text="%").wait_for()
     row(page, "B").get_by_role("button", name="This is B").click()
     counts(page, "B", 2)
     says(page, "B")
@@ -278,10 +278,10 @@ def test_a_text_model_is_taught_by_typing(visit: Any, server: Served) -> None:
     play(page, {"kind": "text", "item": [384]})
     page.reload()
     for text, name in (("where is my card", "A"), ("play some music", "B")):
-        page.get_by_label("A text").fill(text)
+        page.get_by_label("A text", exact=True).fill(text)
         row(page, name).get_by_role("button", name=f"This is {name}").click()
     page.wait_for_url("**/#*")
-    page.get_by_label("A text").fill("is my card lost?")
+    page.get_by_label("A text", exact=True).fill("is my card lost?")
     page.get_by_text("Unlike anything it was taught").first.wait_for()
     page.get_by_text("Nearest: A, 60 %").wait_for()
     assert row(page, "B").locator(".quote").inner_text() == "play some music"

@@ -16,7 +16,7 @@ export function make(tag, given = {}, ...children) {
   return element;
 }
 
-export const percent = (p) => (p > 0.995 && p < 1 ? ">99 %" : p > 0 && p < 0.005 ? "<1 %" : `${Math.round(100 * p)} %`);
+export const percent = (p) => (p > 0.995 ? ">99 %" : p < 0.005 ? "<1 %" : `${Math.round(100 * p)} %`);
 
 export const counted = (n, one, many = `${one}s`) => `${n} ${n === 1 ? one : many}`;
 
@@ -80,16 +80,16 @@ class Row {
     this.tick = make("span", { className: "tick", hidden: true });
     this.bar = make("div", { className: "bar", role: "meter", "aria-valuemin": 0, "aria-valuemax": 100 }, this.fill, this.tick);
     this.samples = make("ul", { className: "samples" });
-    this.count = make("p", { className: "count soft small" });
-    this.teach = make("button", { type: "button", className: "teach primary" });
+    this.count = make("span", { className: "count soft small" });
+    this.teach = make("button", { type: "button", className: "teach" });
     this.chosen = make("input", { type: "file", multiple: true, hidden: true });
     this.choose = make("button", { type: "button", className: "quiet" });
     this.remove = make("button", { type: "button", className: "quiet" }, "Delete");
     this.error = make("p", { id: `${id}-error`, className: "error", role: "alert" });
-    this.head = make("div", { className: "head" }, this.name, this.share);
+    this.head = make("div", { className: "head" }, this.name, this.count, this.share);
     const buttons = make("div", { className: "acts" }, this.teach, this.choose, this.chosen, this.remove);
-    const told = make("div", { className: "told" }, this.samples, this.count);
-    this.root = make("li", { className: "class card" }, this.head, this.bar, make("div", { className: "body" }, told, buttons), this.error);
+    const body = make("div", { className: "body" }, this.samples, buttons);
+    this.root = make("li", { className: "class card" }, this.head, this.bar, body, this.error);
     this.#listen(acts);
   }
 
@@ -176,8 +176,8 @@ class Row {
     const first = held - seen.length + 1;
     this.samples.hidden = !seen.length;
     this.samples.replaceChildren(...seen.map(({ show }, at) => example(show, `Example ${first + at} of ${this.one.name}`)));
-    const unseen = held - seen.length;
-    this.count.textContent = held ? `${counted(held, "example")}${unseen && seen.length ? `, the last ${seen.length} shown` : ""}` : "No example yet";
+    const more = seen.length && held > seen.length ? `, the last ${seen.length} shown` : "";
+    this.count.textContent = held ? counted(held, "example") + more : "No example yet";
   }
 }
 

@@ -25,16 +25,17 @@ export function advice(lesson, input, prediction) {
   const taught = lesson.taught;
   const untold = input && !input.taught;
   const { kind } = lesson.model;
-  const give = { image: "Draw something in the box", text: "Type a text in the box", vector: "Paste a row of numbers into the box" }[kind];
+  const give = { image: "Draw something in the box.", text: "Type a text in the box.", vector: "Paste a row of numbers." }[kind];
   const verb = { image: "draw", text: "type", vector: "paste" }[kind];
-  if (lesson.gone) return "This learner is no longer on the server. Start anew, or open another of yours.";
-  if (!taught.length && !untold) return `${give}: one example of what it shall learn to tell.`;
-  if (!taught.length) return "Now say what it is: name a class and press its button.";
-  if (taught.length === 1 && !untold) return `One class is taught. Now ${verb} something else, for a second class.`;
-  if (taught.length === 1) return `Say what it is: another example of ${taught[0].name}, or the first of a second class.`;
-  if (!prediction) return `It has learned. Now ${verb} something new, and see what it takes it for.`;
-  if (input?.taught) return `Learned. Now ${verb} something new, and see what it takes it for.`;
-  return "Right or wrong, say what it is: it learns from each example at once.";
+  const next = lesson.classes.find((one) => one.name && !taught.includes(one))?.name;
+  if (lesson.gone) return "This learner is no longer on the server. Start anew.";
+  if (!taught.length && !untold) return give;
+  if (!taught.length) return next ? `Say what it is: press “This is ${next}”.` : "Say what it is: give it a name.";
+  if (taught.length === 1 && !next) return "Good. Now add a second class.";
+  if (taught.length === 1 && !untold) return `Good. Now ${verb} something else, for ${next}.`;
+  if (taught.length === 1) return `Say what it is: ${taught[0].name} again, or ${next}.`;
+  if (!prediction || input?.taught) return `It has learned. Now ${verb} something new.`;
+  return "Right or wrong, say what it is: it learns at once.";
 }
 
 /** A prediction as {text, note, unknown}. */
