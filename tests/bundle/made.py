@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,14 @@ def bundle_of(subject: Subject, **more: Any) -> Bundle:
     """The bundle of a toy subject's method, with weights away from special values."""
     classes = subject.kind == "categorical"
     outputs, pool_outputs = (WAYS, POOL_CLASSES) if classes else (1, 1)
+    pooled = "pool_outputs" in inspect.signature(inspect.unwrap(subject.cls.__init__)).parameters
     return Bundle(
         subject.build(dtype=torch.float32),
         VectorEncoder(item=subject.item),
         name="toy",
         outputs=outputs,
         likelihood=subject.kind,
-        parts=Parts(subject.chosen, subject.net, subject.item, outputs, pool_outputs),
+        parts=Parts(subject.chosen, subject.net, subject.item, outputs, pool_outputs if pooled else None),
         **more,
     )
 

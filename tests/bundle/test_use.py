@@ -13,7 +13,7 @@ from quickstudy.core import chance
 from quickstudy.core.episode import Examples
 from quickstudy.errors import BundleError, SettingsError
 
-SIZES = ((5, 3), (5, 1), (5, 2), (3, 3), (2, 3), (5, 3))
+SIZES = ((5, 3), (5, 1), (5, 2), (3, 2))
 
 
 def support_of(subject: Any, number: int, ways: int, shots: int) -> tuple[torch.Tensor, list[int], torch.Tensor]:

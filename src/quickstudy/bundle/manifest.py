@@ -105,6 +105,14 @@ class _Dumper(yaml.SafeDumper):
         )
 
 
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+    # Escaped, for YAML folds line breaks, of which it knows more than one would think.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=None if value.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _text)
+
+
 def render(entries: dict[str, Any]) -> str:
     """Entries, sealed, as the text of a bundle.yaml."""
     sealed = {**entries, "seal": seal_of(entries)}

@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from quickstudy.core.settings import Size, settings
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.encoders.encoder import Encoder, Kind
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, SettingsError
 from quickstudy.tasks.images import decode, fitted
 
 __all__ = ["ImageEncoder", "on_paper", "strokes_on_dark"]
@@ -79,19 +79,25 @@ class ImageEncoder(Encoder):
     def _of_pillow(self, at: int, image: Image.Image) -> NDArray[np.uint8]:
         try:
             return fitted(ImageOps.exif_transpose(image), self.item)
+        except SettingsError:
+            raise
         except (OSError, ValueError) as error:
             raise DataError(f"input {at} cannot be used as an image: {error}. Expected a whole picture.") from None
 
 
 def on_paper(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which grey images [n, 1, h, w] have the ground of paper: edges almost all bright. None of coloured ones."""
-    return (_edges(pixels) > PAPER).mean(-1) > CLEAR if pixels.shape[1] == 1 else np.zeros(len(pixels), dtype=bool)
+    if pixels.shape[1] != 1 or not len(pixels):
+        return np.zeros(len(pixels), dtype=bool)
+    return (_edges(pixels) > PAPER).mean(-1) > CLEAR
 
 
 def strokes_on_dark(pixels: NDArray[np.uint8]) -> bool:
     """Whether most of these grey images [n, 1, h, w] have dark edges, as bright strokes on dark ground do."""
+    if pixels.shape[1] != 1 or not len(pixels):
+        return False
     dark = (_edges(pixels) < DARK).mean(-1) > CLEAR
-    return bool(pixels.shape[1] == 1 and len(pixels) and dark.mean() > CLEAR)
+    return bool(dark.mean() > CLEAR)
 
 
 def _edges(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
