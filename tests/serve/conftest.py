@@ -39,7 +39,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'learners.db'}"
     server: postgres.Server = request.getfixturevalue("postgres_server")
-    return server.database()
+    return server.schema()
 
 
 @pytest.fixture
@@ -72,6 +72,6 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
         if kind == "sqlite":
             return f"sqlite:///{tmp_path / f'new{next(numbers)}.db'}"
         server: postgres.Server = request.getfixturevalue("postgres_server")
-        return server.database()
+        return server.schema()
 
     return made

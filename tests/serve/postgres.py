@@ -84,12 +84,20 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def database(self) -> str:
-        """The URL of a new, empty database."""
+        """The URL of a new, empty database: 8 MB on the disk, and a part of a second."""
         self._made += 1
         name = f"made_{self._made}"
         with self.connect() as connection:
             connection.execute(f"CREATE DATABASE {name}")
         return f"postgresql://tester@/{name}?host={self.folder}"
+
+    def schema(self) -> str:
+        """The URL of a new, empty schema in the one database there is: as good as a database, and quick."""
+        self._made += 1
+        name = f"made_{self._made}"
+        with self.connect() as connection:
+            connection.execute(f"CREATE SCHEMA {name}")
+        return f"postgresql://tester@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
 
     def connect(self, database: str = "postgres") -> Any:
         """A connection of the tests' own, that commits by itself."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -35,36 +34,39 @@ def healthy(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Learne
     return path, made
 
 
-def damages() -> Iterator[Callable[[bytearray, random.Random], None]]:
-    """Ways to damage a file."""
-
-    def flip(content: bytearray, chance: random.Random) -> None:
-        content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
-
-    def flip_in_the_head(content: bytearray, chance: random.Random) -> None:
-        content[chance.randrange(4096)] ^= 1 << chance.randrange(8)
-
-    def blank_a_page(content: bytearray, chance: random.Random) -> None:
-        place = 4096 * chance.randrange(len(content) // 4096)
-        content[place : place + 4096] = bytes(4096)
-
-    def swap_pages(content: bytearray, chance: random.Random) -> None:
-        one, other = (4096 * chance.randrange(len(content) // 4096) for _ in range(2))
-        kept = content[one : one + 4096]
-        content[one : one + 4096] = content[other : other + 4096]
-        content[other : other + 4096] = kept
-
-    def scribble(content: bytearray, chance: random.Random) -> None:
-        place = chance.randrange(len(content) - 64)
-        content[place : place + 64] = chance.randbytes(64)
-
-    def cut_off(content: bytearray, chance: random.Random) -> None:
-        del content[chance.randrange(len(content)) :]
-
-    yield from (flip, flip_in_the_head, blank_a_page, swap_pages, scribble, cut_off)
+def flip(content: bytearray, chance: random.Random) -> None:
+    content[chance.randrange(len(content))] ^= 1 << chance.randrange(8)
 
 
-@pytest.mark.parametrize("damage", damages(), ids=lambda damage: damage.__name__)
+def flip_in_the_head(content: bytearray, chance: random.Random) -> None:
+    content[chance.randrange(4096)] ^= 1 << chance.randrange(8)
+
+
+def blank_a_page(content: bytearray, chance: random.Random) -> None:
+    place = 4096 * chance.randrange(len(content) // 4096)
+    content[place : place + 4096] = bytes(4096)
+
+
+def swap_pages(content: bytearray, chance: random.Random) -> None:
+    one, other = (4096 * chance.randrange(len(content) // 4096) for _ in range(2))
+    kept = content[one : one + 4096]
+    content[one : one + 4096] = content[other : other + 4096]
+    content[other : other + 4096] = kept
+
+
+def scribble(content: bytearray, chance: random.Random) -> None:
+    place = chance.randrange(len(content) - 64)
+    content[place : place + 64] = chance.randbytes(64)
+
+
+def cut_off(content: bytearray, chance: random.Random) -> None:
+    del content[chance.randrange(len(content)) :]
+
+
+DAMAGES = (flip, flip_in_the_head, blank_a_page, swap_pages, scribble, cut_off)
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
 def test_no_answer_from_a_damaged_file_is_wrong(
     damage: Any, healthy: tuple[Path, list[LearnerRecord]], tmp_path: Path
 ) -> None:

@@ -110,5 +110,5 @@ class Machine(RuleBasedStateMachine):
 
 
 def test_a_store_is_a_dictionary(store: Any) -> None:
-    steady = settings(max_examples=25, stateful_step_count=25, deadline=None, derandomize=True)
+    steady = settings(max_examples=15, stateful_step_count=30, deadline=None, derandomize=True)
     run_state_machine_as_test(lambda: Machine(store), settings=steady)

@@ -28,7 +28,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, store: Any) -> list[int]:
         commit(connection)
         commits[0] += 1
         if commits[0] % 2 == 1:
-            connection.close()
+            connection.dbapi_connection.close()
             raise psycopg.OperationalError("server closed the connection unexpectedly")
 
     monkeypatch.setattr(dialect, "do_commit", lost)
@@ -38,7 +38,7 @@ def lose_answers(monkeypatch: pytest.MonkeyPatch, store: Any) -> list[int]:
 def test_work_whose_answer_was_lost_is_not_done_twice(
     postgres_server: Any, open_store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = open_store(postgres_server.database())
+    store = open_store(postgres_server.schema())
     made = learner()
     with monkeypatch.context() as context:
         commits = lose_answers(context, store)
@@ -62,9 +62,17 @@ def test_work_whose_answer_was_lost_is_not_done_twice(
         assert store.revoke(key.split("_")[1])
 
 
+def wait_for_more(stored: list[LearnerRecord]) -> None:
+    """Wait until some learners more are stored."""
+    until, enough = time.monotonic() + 60, len(stored) + 8
+    while len(stored) < enough:
+        assert time.monotonic() < until, "nothing is stored any more"
+        time.sleep(0.02)
+
+
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["tidily", "as in a crash"])
 def test_postgres_restarted_under_load(postgres_server: Any, how: signal.Signals, open_store: Any) -> None:
-    url = postgres_server.database()
+    url = postgres_server.schema()
     store = open_store(url, patience=60)
     stop = threading.Event()
     stored: list[LearnerRecord] = []
@@ -85,19 +93,16 @@ def test_postgres_restarted_under_load(postgres_server: Any, how: signal.Signals
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
-    counts = []
     for _ in range(2):
-        time.sleep(0.3)
+        wait_for_more(stored)
         postgres_server.stop(how)
-        counts.append(len(stored))
         time.sleep(0.2)
         postgres_server.start()
-    time.sleep(1.5)
+    wait_for_more(stored)
     stop.set()
     for thread in threads:
         thread.join()
     assert errors == []
-    assert 0 < counts[0] < counts[1] < len(stored)
     for made in stored:
         assert store.get("alice", made.id).state == made.state[::-1]
     assert store.count("alice") == len(stored) == store.check().learners

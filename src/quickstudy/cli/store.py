@@ -42,7 +42,7 @@ def copy(source: str, target: str, /) -> int:
         source: The database to copy: the path of an SQLite file, or a URL.
         target: Where to; a new file, or a PostgreSQL database without learners.
     """
-    with opened(source, create=False) as one, opened(target) as other:
+    with opened(source, create=False) as one, opened(target, create=True) as other:
         return _told(one.copy(other), "Copied", "left out")
 
 

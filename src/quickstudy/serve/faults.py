@@ -38,6 +38,8 @@ _POSTGRES: dict[str, type[StoreError]] = {
     "53": StoreBusyError,  # out of memory or connections
     "53100": StoreFullError,  # out of disk
     "XX": StoreDamagedError,  # corrupt data or index
+    "42P01": StoreDamagedError,  # a table is gone
+    "42703": StoreDamagedError,  # or a column
 }
 
 _MENDS: dict[type[StoreError], str] = {
@@ -59,23 +61,19 @@ _SAYS: dict[type[StoreError], str] = {
 }
 
 
-def meaning(error: exc.SQLAlchemyError, where: str) -> StoreError:
+def meaning(error: exc.SQLAlchemyError | UnicodeDecodeError, where: str) -> StoreError:
     """The error of the store that an error of the database amounts to.
 
     Args:
-        error: What SQLAlchemy raised.
+        error: What SQLAlchemy raised; or the driver, where SQLite quotes a damaged page in its message.
         where: The address of the database, without its password.
     """
-    if isinstance(error, exc.DBAPIError):
-        kind, said = _kind(error), str(error.orig)
-    else:
-        kind = StoreBusyError if isinstance(error, exc.TimeoutError) else StoreError
-        said = "all its connections are in use" if kind is StoreBusyError else str(error)
+    kind, said = _understood(error)
     reason = " ".join(said.split()) or type(error).__name__
     return kind(f"the database {where} {_SAYS[kind]}: {reason}. {_MENDS[kind]}")
 
 
-def passes(error: exc.SQLAlchemyError) -> bool:
+def passes(error: Exception) -> bool:
     """Whether the same work may succeed a moment later: a PostgreSQL server restarts, a deadlock is over when seen.
 
     SQLite has waited for its lock already when it says that it is busy.
@@ -86,6 +84,16 @@ def passes(error: exc.SQLAlchemyError) -> bool:
     return kind is StoreUnreachableError or (kind is StoreBusyError and _state(error).startswith("40"))
 
 
+def _understood(error: exc.SQLAlchemyError | UnicodeDecodeError) -> tuple[type[StoreError], str]:
+    if isinstance(error, UnicodeDecodeError):
+        return StoreDamagedError, "it holds text that is none"
+    if isinstance(error, exc.DBAPIError):
+        return _kind(error), str(error.orig)
+    if isinstance(error, exc.TimeoutError):
+        return StoreBusyError, "all its connections are in use"
+    return StoreError, str(error)
+
+
 def _kind(error: exc.DBAPIError) -> type[StoreError]:
     return _sqlite(error.orig) if isinstance(error.orig, sqlite3.Error) else _postgres(error)
 
@@ -94,6 +102,8 @@ def _sqlite(error: sqlite3.Error) -> type[StoreError]:
     code: int | None = getattr(error, "sqlite_errorcode", None)
     if code is None:  # text that is not UTF-8: it was when it was written
         return StoreDamagedError if "decode" in str(error) else StoreError
+    if code == sqlite3.SQLITE_ERROR and "no such" in str(error):  # what is asked for was there when it was made
+        return StoreDamagedError
     if code in _SQLITE_NO_ROOM:
         return StoreFullError
     return _SQLITE.get(code & 0xFF, StoreError)

@@ -95,6 +95,7 @@ def prepare(connection: Connection, create: bool = True) -> None:
 
     Raises:
         StoreError: they are of a newer version; or there are none, and they are not to be made.
+        sqlalchemy.exc.DBAPIError: they are not what they were.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sqlalchemy.select(sqlalchemy.func.pg_advisory_xact_lock(OPENING)))
@@ -113,3 +114,5 @@ def prepare(connection: Connection, create: bool = True) -> None:
     for version in range(found, SCHEMA):
         MIGRATIONS[version](connection)
         connection.execute(schema.update().values(version=version + 1))
+    for table in TABLES.sorted_tables:
+        connection.execute(sqlalchemy.select(table).limit(0))  # fails now, not later, where a column is not there

@@ -18,7 +18,7 @@ __all__ = ["Transactions"]
 
 Result = TypeVar("Result")
 
-FIRST_WAIT, LONGEST_WAIT = 0.05, 1.0  # seconds between one try and the next
+FIRST_WAIT, LONGEST_WAIT = 0.05, 0.5  # seconds between one try and the next
 
 
 class Transactions:
@@ -82,7 +82,7 @@ class Transactions:
             try:
                 with turn(), engine.begin() as connection:
                     return work(connection, again)
-            except exc.SQLAlchemyError as error:
+            except (exc.SQLAlchemyError, UnicodeDecodeError) as error:
                 if not faults.passes(error) or time.monotonic() + wait > until:
                     raise faults.meaning(error, self.where) from error
             time.sleep(wait)
