@@ -97,7 +97,7 @@ def test_a_class_without_examples_is_never_predicted():
 def test_what_goes_wrong_leaves_what_was_learned():
     fitted = FewShotClassifier().fit(X, Y)
     before = fitted.predict_proba(ASKED)
-    with pytest.raises(DataError, match=r"class names were of type str\d+ \('cat', \.\.\.\) and are now int64 \(1"):
+    with pytest.raises(DataError, match=r"names of classes were like 'cat' and are now like 1; expected one kind"):
         fitted.partial_fit(X[:2], [1, 2])
     with pytest.raises(ValueError, match="features"):
         fitted.partial_fit(X[:, :3], Y)
@@ -163,7 +163,7 @@ def test_methods_for_values_and_unknown_ones_are_refused():
     with pytest.raises(SettingsError, match=r"no method named 'protnet' and no folder.*did you mean 'protonet'\?"):
         FewShotClassifier("protnet").fit(X, Y)
     with pytest.raises(SettingsError, match=r"learns real values, not classes\. Use FewShotRegressor"):
-        FewShotClassifier("cnp").fit(X, Y)
+        FewShotClassifier("convcnp").fit(X, Y)
     with pytest.raises(SettingsError, match="R2D2 has no setting 'penalt'"):
         FewShotClassifier({"name": "r2d2", "penalt": 1}).fit(X, Y)
     with pytest.raises(SettingsError, match="model is float; expected"):

@@ -42,7 +42,7 @@ def trained(folder, method, tasks, net=None) -> Run:
 
 @pytest.fixture(scope="module")
 def glyphs(tmp_path_factory) -> Run:
-    net = {"name": "conv4", "channels": 4}
+    net = {"name": "conv4", "width": 4}
     return trained(tmp_path_factory.mktemp("runs") / "glyphs", "protonet", Glyphs(ways=3, shots=2, queries=2), net)
 
 

@@ -80,7 +80,8 @@ class FewShotClassifier(ClassifierMixin, FewShot):  # type: ignore[misc]  # scik
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each input, by name."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        best = self.predict_proba(X).argmax(1)
+        return self.classes_[best]
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class of `classes_` for each input, [n, classes]."""
@@ -115,7 +116,7 @@ def _together(a: NDArray[Any], b: NDArray[Any]) -> NDArray[Any]:
     """
     if (a.dtype.kind in "OUS") != (b.dtype.kind in "OUS"):
         raise DataError(
-            f"class names were of type {a.dtype.name} ({a[0]!r}, ...) and are now {b.dtype.name} ({b[0]!r}, ...); "
-            "expected one kind. Name them all by text, or all by numbers."
+            f"the names of classes were like {a.tolist()[0]!r} and are now like {b.tolist()[0]!r}; expected one kind. "
+            "Name them all by text, or all by numbers."
         )
     return np.union1d(a, b)
