@@ -2,6 +2,10 @@
 
 const PEN = 0.055; // width of the pen, as a part of the sheet's side: what Omniglot's drawers used is 0.053
 const INK = "#000";
+// The longer side of what is drawn, as a part of the sheet: nine in ten characters of Omniglot lie between these.
+const SMALLEST = 0.5;
+const LARGEST = 0.85;
+const DOT = 0.08; // what is smaller is a dot, and stays one
 
 /** Draws strokes on a canvas. Strokes are lists of points [x, y], in parts of the sheet's side. */
 export class Paper {
@@ -58,14 +62,14 @@ export class Paper {
     this.changed();
   }
 
-  /** The drawing as a canvas of `side` pixels: black ink on white. */
+  /** The drawing as a canvas of `side` pixels: black ink on white, framed as the characters of data sets are. */
   sheet(side) {
     const sheet = document.createElement("canvas");
     sheet.width = sheet.height = side;
     const pencil = sheet.getContext("2d");
     pencil.fillStyle = "#fff";
     pencil.fillRect(0, 0, side, side);
-    trace(pencil, this.#strokes, side);
+    trace(pencil, framed(this.#strokes), side);
     return sheet;
   }
 
@@ -124,6 +128,18 @@ export function contain(pencil, bitmap, side) {
   const ratio = Math.min(side / bitmap.width, side / bitmap.height);
   const [width, height] = [bitmap.width * ratio, bitmap.height * ratio];
   pencil.drawImage(bitmap, (side - width) / 2, (side - height) / 2, width, height);
+}
+
+/** Strokes in the middle of the sheet, made larger or smaller where they are far from the usual size. */
+function framed(strokes) {
+  const [left, right, top, bottom] = [0, 1].flatMap((axis) => {
+    const along = strokes.flat().map((point) => point[axis]);
+    return [Math.min(...along), Math.max(...along)];
+  });
+  const length = Math.max(right - left, bottom - top);
+  const scale = length < DOT ? 1 : Math.min(LARGEST, Math.max(SMALLEST, length)) / length;
+  const middle = [(left + right) / 2, (top + bottom) / 2];
+  return strokes.map((points) => points.map((point) => point.map((value, axis) => 0.5 + scale * (value - middle[axis]))));
 }
 
 function trace(pencil, strokes, side) {

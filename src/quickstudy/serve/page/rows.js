@@ -160,7 +160,7 @@ class Row {
     this.bar.classList.toggle("unsaid", p === undefined);
     this.fill.style.setProperty("width", `${100 * (p ?? 0)}%`);
     this.tick.hidden = p === undefined || was === undefined || Math.abs(was - p) < 0.02;
-    this.tick.style.setProperty("left", `${100 * (was ?? 0)}%`);
+    this.tick.style.setProperty("left", `calc(${100 * (was ?? 0)}% - ${3 * (was ?? 0)}px)`);
     this.share.textContent = p === undefined ? "" : percent(p);
     this.bar.setAttribute("aria-label", `How likely it is ${this.one.name || "this class"}`);
     this.bar.setAttribute("aria-valuenow", Math.round(100 * (p ?? 0)));

@@ -6,8 +6,8 @@ const SURE = 0.9;
 const FAIRLY = 0.6;
 
 /** What the page needs to know of a model, from the server's description. */
-export function described({ name, version, kind, item, ways, trained_on: origin }) {
-  return { name, version, kind, item, ways, measured: measured(origin?.evaluation) };
+export function described({ name, version, kind, item, ways, says_unknown: doubts, trained_on: origin }) {
+  return { name, version, kind, item, ways, doubts, measured: measured(origin?.evaluation) };
 }
 
 /** How often it was right where that was measured, and on what. */
@@ -42,7 +42,7 @@ export function advice(lesson, input, prediction) {
 export function verdict(prediction, input, lesson) {
   if (!prediction) {
     const missing = lesson.taught.length < 2;
-    const note = missing ? "It answers as soon as two classes have an example each." : "";
+    const note = missing ? "It answers once two classes have an example." : "";
     return { text: missing ? "Nothing yet" : input ? "…" : "Ask it something", note, unknown: false };
   }
   const ranked = Object.entries(prediction.probabilities).sort(([, a], [, b]) => b - a);
@@ -60,6 +60,7 @@ export function verdict(prediction, input, lesson) {
 export function introduced(model) {
   const parts = [`Model ${model.name}, version ${model.version}.`];
   if (model.measured) parts.push(model.measured);
+  if (!model.doubts) parts.push("It cannot say that something is none of the classes.");
   if (model.ways) parts.push(`It takes up to ${counted(model.ways, "class", "classes")}.`);
   return parts.join(" ");
 }
