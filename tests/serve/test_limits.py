@@ -117,18 +117,22 @@ def test_a_body_is_read_no_further_than_its_limit(serve: Any) -> None:
 
 def test_bodies_of_all_requests_share_their_memory(serve: Any) -> None:
     server = serve(limits=Limits(body=1, memory=1.5))
-    waiting = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(2)]
-    for line in waiting[:1]:
-        line.putrequest("POST", "/v1/learners")
-        line.putheader("Content-Length", "1000000")
-        line.endheaders()
-        line.send(b" " * 999_000)
-    held = server.settings.limits.memory_bytes - 999_000
-    until(lambda: server.ask("POST", "/v1/learners", b" " * (held + 50_000)).code == "busy")
-    waiting[0].send(b" " * 1000)
-    assert waiting[0].getresponse().status == 400
-    waiting[0].close()
-    assert server.ask("POST", "/v1/learners", b" " * (held + 50_000)).code == "invalid_json"
+    line = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    line.putrequest("POST", "/v1/learners")
+    line.putheader("Content-Length", "1000000")
+    line.endheaders()
+    line.send(b" " * 999_000)
+    until(lambda: server.app.bodies.held == 999_000)
+    rest = server.settings.limits.memory_bytes - 999_000
+    answer = server.ask("POST", "/v1/learners", b" " * (rest + 1))
+    assert (answer.status, answer.code) == (429, "busy")
+    line.send(b" " * 1000)
+    with line.getresponse() as done:
+        assert done.status == 400
+        done.read()
+    line.close()
+    assert server.ask("POST", "/v1/learners", b" " * (rest + 1)).code == "invalid_json"
+    assert server.app.bodies.held == 0
 
 
 def test_a_slow_body_is_given_up(serve: Any) -> None:
@@ -138,7 +142,9 @@ def test_a_slow_body_is_given_up(serve: Any) -> None:
     line.putheader("Content-Length", "100")
     line.endheaders()
     line.send(b"{")
-    assert line.getresponse().status == 408
+    with line.getresponse() as answer:
+        assert answer.status == 408
+        answer.read()
     line.close()
 
 

@@ -82,7 +82,8 @@ def command(argv: Sequence[str]) -> Callable[..., int]:
     flags = _flags() if argv else []
 
     def serve(*bundles: Path, **values: Any) -> int:
-        return _serve(bundles, nest(flags, values), values)
+        defaults = {each.name: each.default for each in _FIXED if each.default is not each.empty}
+        return _serve(bundles, nest(flags, values), {**defaults, **values})
 
     groups = {True: _LIMITS, False: _WORK}
     arguments = [*_FIXED, *(parameter(flag, groups[flag.path[0] == "limits"]) for flag in flags)]
@@ -161,7 +162,10 @@ def _several(uvicorn: Any, settings: Any, options: dict[str, Any], listening: so
             "quickstudy.serve.app:from_environment", factory=True, workers=settings.workers, **options
         )
         _say(settings, options, listening)
-        Multiprocess(config, target=uvicorn.Server(config).run, sockets=[listening]).run()
+        watched: Any = Multiprocess
+        older = "target" in inspect.signature(watched).parameters
+        target = {"target": uvicorn.Server(config).run} if older else {}
+        watched(config, **target, sockets=[listening]).run()
     return 0
 
 

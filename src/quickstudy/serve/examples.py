@@ -209,7 +209,7 @@ ADD = _route(
 REMOVE = _route("learners", "Remove a class", wire.LearnerAnswer, _LEARNER, refusals=(409, 507))
 READAPT = _route("learners", "Follow to the newest version", wire.LearnerAnswer, _LEARNER, refusals=(409, 507))
 EXPORT = _route("learners", "Export a learner", None, content="application/zip")
-HEALTH = _route("server", "Is it alive?", None, key=False)
+HEALTH = _route("server", "Is it alive?", wire.Alive, {"alive": True}, key=False)
 READY = _route(
     "server",
     "Is it ready?",
@@ -218,3 +218,4 @@ READY = _route(
     key=False,
 )
 METRICS = _route("server", "What it counts", None, key=False, content="text/plain")
+READY["responses"][503] = {"description": "Not ready.", "model": wire.Ready}

@@ -268,6 +268,8 @@ def _sound_image(at: int, content: bytes, limits: Limits) -> bytes:
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 width, height = image.size
+    except Image.DecompressionBombError:
+        raise too_large(f"input {at}: its image has far more pixels than {limits.megapixels:g} million.") from None
     except Exception:  # decoders raise whatever they stumble over in a damaged file
         raise invalid(
             f"input {at} is no image that can be read ({len(content)} bytes). Send a whole PNG or JPEG file.",

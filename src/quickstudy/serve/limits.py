@@ -125,6 +125,11 @@ class Bodies:
         self._limits = limits
         self._held = 0
 
+    @property
+    def held(self) -> int:
+        """Bytes of bodies in memory."""
+        return self._held
+
     @asynccontextmanager
     async def read(self, request: Request) -> AsyncIterator[bytes]:
         """The body of a request, held for the length of a `with` block.

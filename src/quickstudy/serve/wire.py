@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchem
 
 __all__ = [
     "AddRequest",
+    "Alive",
     "ClassCount",
     "CreateRequest",
     "Error",
@@ -210,6 +211,12 @@ class ReloadAnswer(_Answer):
     version: str
     previous: str
     changed: bool
+
+
+class Alive(_Answer):
+    """The process lives."""
+
+    alive: bool
 
 
 class Ready(_Answer):

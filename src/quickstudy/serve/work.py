@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -36,7 +37,8 @@ def encoding(bundle: Bundle, contents: Sequence[Any]) -> Work:
 
     def call(many: list[Sequence[Any]]) -> list[Tensor]:
         x = bundle.encoder.encode([each for one in many for each in one])
-        return list(x.split([len(one) for one in many]))
+        ends = itertools.accumulate(len(one) for one in many)
+        return [x[end - len(one) : end] for one, end in zip(many, ends, strict=True)]
 
     return Work(("encode", bundle.name, bundle.version), call, contents, len(contents))
 
