@@ -26,6 +26,7 @@ from quickstudy.train import checkpoint
 from quickstudy.train.loop import fit
 from quickstudy.train.run import RunSettings, build_method, training_source
 from quickstudy.train.state import TrainState
+from quickstudy.train.sums import Sums
 from train.runs import Dots, sine_run
 
 BATCH = 5
@@ -95,19 +96,21 @@ def asked(workers: Workers) -> dict[str, Any]:
     return {name: getattr(said, name).tolist() for name in names}
 
 
-def sums(workers: Workers) -> list[Any]:
+def added_up(workers: Workers) -> list[Any]:
     """Gradients that only some workers have, added up."""
     weights = [torch.zeros(2, 3), torch.zeros(4, dtype=torch.float64), torch.zeros(1)]
     weights[0].grad = torch.full((2, 3), 1.0 + workers.rank)
     if not workers.first:
         weights[1].grad = torch.arange(4.0, dtype=torch.float64)
-    total = workers.add_up(weights, torch.tensor(10.0**workers.rank))
+    sums = Sums(weights, torch.device("cpu"))
+    sums.add(torch.tensor(10.0**workers.rank))
+    total = sums.leave(workers)
     return [total.item(), *(None if weight.grad is None else weight.grad.flatten().tolist() for weight in weights)]
 
 
 def work(folder: Path) -> dict[str, Any]:
     workers = join()
-    found: dict[str, Any] = {"sums": sums(workers), "answers": asked(workers)}
+    found: dict[str, Any] = {"sums": added_up(workers), "answers": asked(workers)}
     given = workers.gather({"a": np.arange(workers.rank), "b": np.full((2, 2), workers.rank, bool)})
     found["gathered"] = [[each["a"].tolist(), each["b"].tolist()] for each in given]
     run, state = method_and_state()
@@ -132,6 +135,6 @@ if __name__ == "__main__":
     Path(f"found-{os.environ['RANK']}.json").write_text(json.dumps(result))
     screen.muted = os.environ["RANK"] != "0"  # as `main` has it
     code = session.start(GIVEN, Path("whole"), quiet=True)
-    os.environ["FATE"] = "fail@6"  # the second worker's, in the second step
+    os.environ["FATE"] = "fail@8"  # the second worker's, in the second step
     line = "train maml --tasks train.team:Wild --method.rule.rate 0.01 --batch 5 --compile never --out broken"
     sys.exit(code or main(line.split()))

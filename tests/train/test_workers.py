@@ -19,7 +19,7 @@ import torch
 
 from quickstudy.cli import main, session
 from quickstudy.core.workers import Workers, join, leave
-from quickstudy.errors import SettingsError
+from quickstudy.errors import DataError, SettingsError
 from quickstudy.train import checkpoint
 from quickstudy.train.run import Run
 from train import team
@@ -116,8 +116,8 @@ def test_one_worker_writes_and_speaks(two: dict[str, Any]) -> None:
 def test_killed_and_ended_a_run_goes_on_to_the_same_weights(two: dict[str, Any], tmp_path: Path) -> None:
     """Step 5 kills the second worker; torchrun starts both again. Step 9 ends torchrun. Another job finishes."""
     (tmp_path / "recipe.json").write_text(json.dumps(team.GIVEN))  # JSON is YAML
-    ended = torchrun(tmp_path, "--max-restarts=1", *TRAIN, FATE="die@21 end@43")
-    assert (tmp_path / "die@21").exists(), ended.stderr
+    ended = torchrun(tmp_path, "--max-restarts=1", *TRAIN, FATE="die@22 end@43")
+    assert (tmp_path / "die@22").exists(), ended.stderr
     assert "another worker of this job has stopped" in ended.stderr
     assert "Going on from step 4 of maml" in ended.stdout, ended.stderr  # saved by the first worker at its end
     assert "Interrupted after step" in ended.stderr, ended.stderr
@@ -135,6 +135,14 @@ def test_killed_and_ended_a_run_goes_on_to_the_same_weights(two: dict[str, Any],
         return [{name: value for name, value in each.items() if name != "seconds"} for each in run.history()]
 
     assert plain(run) == plain(Run.open(two["folder"] / "whole"))
+
+
+def test_bad_data_lose_no_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FATE", "fail@11")
+    with pytest.raises(DataError, match="a broken file"):
+        session.start(team.GIVEN, Path("run"), quiet=True)
+    assert checkpoint.names(Path("run/checkpoints")) == ["step-00000002"]
 
 
 def test_more_workers_than_tasks_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,13 +176,12 @@ def test_alone_workers_say_nothing() -> None:
     workers, weight = Workers(), torch.zeros(2)
     assert workers.first
     assert workers.share(range(3)) == range(3)
-    assert workers.add_up([weight], torch.tensor(2.0)) == 2
-    assert weight.grad is None
+    assert workers.add_up([weight, None], [weight.shape] * 2, torch.tensor(2.0)) == ([weight, None], 2)
     assert workers.agree(0.1) == 0.1
     assert workers.gather({}) == [{}]
     assert workers.first_then_others(lambda: 7) == 7
     assert workers.fails_first()
     workers.stop = True
     assert workers.stopping
-    assert Workers(1, 3).share(range(5)) == range(1, 5, 3)
+    assert [Workers(rank, 3).share(range(5)) for rank in range(3)] == [range(1), range(1, 3), range(3, 5)]
     assert main(["list"]) == 0

@@ -24,7 +24,7 @@ from quickstudy.core.learner import Stepwise
 from quickstudy.core.predictions import Metric
 from quickstudy.core.settings import load, owner_of
 from quickstudy.core.workers import Workers, torchrun
-from quickstudy.errors import CheckpointError, SettingsError, TrainingError, WorkersError
+from quickstudy.errors import CheckpointError, QuickstudyError, SettingsError
 from quickstudy.evaluate import Protocol, evaluate, findings
 from quickstudy.train.loop import Step, fit
 from quickstudy.train.run import Run, RunSettings, begun, training_source, usual_net
@@ -194,8 +194,9 @@ class Session:
                         self._save(state)
                     if self.workers.stopping or self._out_of_patience():
                         break
-            except (TrainingError, WorkersError):
-                self._save(state)  # its weights are still those of the step before
+            except QuickstudyError as error:
+                if not isinstance(error, CheckpointError):  # which is what saving raises
+                    self._save(state)  # its weights are still those of the step before
                 raise
         self._save(state)
 

@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -72,34 +72,40 @@ class Workers:
         return self._stops is not None and bool(self._stops.item() > 0)
 
     def share(self, items: Items) -> Items:
-        """This worker's part of a sequence: every `count`-th item, from its rank on."""
-        return items[self.rank :: self.count] if self.count > 1 else items  # type: ignore[return-value]
+        """This worker's part of a sequence: neighbours, that it may take in the chunks that one process would."""
+        first, end = (len(items) * rank // self.count for rank in (self.rank, self.rank + 1))
+        return items[first:end]  # type: ignore[return-value]
 
-    def add_up(self, weights: Iterable[Tensor], number: Float[Tensor, ""]) -> Float[Tensor, ""]:
-        """Replace the gradient of each weight by its sum over workers, and return the sum of a number.
+    def add_up(
+        self, slopes: Sequence[Tensor | None], shapes: Sequence[torch.Size], number: Float[Tensor, ""]
+    ) -> tuple[Sequence[Tensor | None], Float[Tensor, ""]]:
+        """The sum over workers of each slope, and of a number, whose precision all are in.
 
-        One flat buffer goes round once; every worker has the same sums, to the bit. A weight without a gradient counts
-        as zero, and stays without where no worker has one.
+        One flat buffer goes round once; every worker has the same sums, to the bit. A slope that a worker lacks counts
+        as zero, and is None where no worker has one.
+
+        Args:
+            slopes: This worker's.
+            shapes: Of the slopes, those that are lacking too.
+            number: This worker's.
 
         Raises:
             WorkersError: a worker is lost.
         """
         if self.count == 1:
-            return number
-        weights = list(weights)
-        lacking = [weight.grad is None for weight in weights]
-        slopes = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
-        notes = torch.tensor([self.stop, *(not lacks for lacks in lacking)], device=number.device, dtype=number.dtype)
-        flat = torch.cat([*(slope.flatten() for slope in slopes), number.reshape(1), notes])
+            return slopes, number
+        kind = {"dtype": number.dtype, "device": number.device}
+        full = [torch.zeros(s, **kind) if slope is None else slope for slope, s in zip(slopes, shapes, strict=True)]
+        notes = torch.tensor([self.stop, *(slope is not None for slope in slopes)], **kind)
+        flat = torch.cat([*(slope.flatten() for slope in full), number.reshape(1), notes])
         with _in_touch():
             distributed.all_reduce(flat)
-        lengths = [*(slope.numel() for slope in slopes), 1, 1, len(weights)]
-        *sums, number, self._stops, known = torch.split(flat, lengths)
-        for place, (weight, slope) in enumerate(zip(weights, slopes, strict=True)):
-            slope.copy_(sums[place].view_as(slope))
-            if not lacking[place] or known[place] > 0:  # in this order: reading `known` would wait for a GPU
-                weight.grad = slope
-        return number.reshape(())
+        *sums, number, self._stops, known = torch.split(flat, [*(slope.numel() for slope in full), 1, 1, len(full)])
+        # in this order: reading `known` would wait for a GPU
+        return [
+            None if own is None and known[place] == 0 else sums[place].view(shapes[place])
+            for place, own in enumerate(slopes)
+        ], number.reshape(())
 
     def agree(self, value: float) -> float:
         """The first worker's value.

@@ -25,6 +25,7 @@ from quickstudy.train.compiled import Choice
 from quickstudy.train.pace import Batch, chosen_plan, split
 from quickstudy.train.settings import Training
 from quickstudy.train.state import TrainState, device_of
+from quickstudy.train.sums import Sums
 
 __all__ = ["Step", "fit"]
 
@@ -127,14 +128,16 @@ class _OuterStep:
         """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
         self.optimizer.zero_grad(set_to_none=True)
         own = self.workers.share(numbers)
-        total = self._share(own, len(numbers)) if own else torch.zeros((), device=self.device)
-        total = self.workers.add_up(self.weights.values(), total)
+        sums = Sums(self.weights.values(), self.device)
+        if own:
+            self._share(own, len(numbers), sums)
+        total = sums.leave(self.workers)
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.training.clip or math.inf)
         both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
         return both[0], both[1]
 
-    def _share(self, numbers: range, count: int) -> Tensor:
-        """Leave what these tasks add to the gradient of the mean over `count` of them; what they add to the loss."""
+    def _share(self, numbers: range, count: int, sums: Sums) -> None:
+        """Add up what these tasks give to the mean meta-loss over `count` of them, and to its gradient."""
         following = range(numbers.start + count, numbers.stop + count, numbers.step)
         episodes = to_device(self.ahead.take(numbers, following), self.device)
         noise: tuple[Float[Tensor, "t size"], ...] = ()
@@ -145,16 +148,14 @@ class _OuterStep:
         if shapes not in self.planned:
             self.planned[shapes] = chosen_plan(self.state, (episodes, *noise))
         how, chunk = self.planned[shapes]
-        total = torch.zeros((), device=self.device)
         start = time.monotonic()
         for part in split((episodes, *noise), chunk):
             compiled = self.choice.take(how, part)
             if compiled is None:
-                total += self._eagerly(how, part, count)
+                sums.add(self._eagerly(how, part, count))
             else:
-                total += self._added(*compiled, share=len(part[0].query.mask) / count)
+                sums.add(self._put(*compiled, share=len(part[0].query.mask) / count))
         self.choice.took(time.monotonic() - start)
-        return total
 
     def _eagerly(self, how: How, part: Batch, count: int) -> Tensor:
         # `.backward()`: a quarter quicker for small nets than the outer gradient by `torch.func`
@@ -163,8 +164,7 @@ class _OuterStep:
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
-    def _added(self, mean: Tensor, slopes: dict[str, Tensor], share: float) -> Tensor:
+    def _put(self, mean: Tensor, slopes: dict[str, Tensor], share: float) -> Tensor:
         for name, slope in slopes.items():
-            weight = self.weights[name]
-            weight.grad = share * slope if weight.grad is None else weight.grad.add_(slope, alpha=share)
+            self.weights[name].grad = share * slope
         return share * mean
