@@ -8,6 +8,7 @@ import torch
 from quickstudy import SGD, Adam, LearnedRates, Momentum, over_tasks, unroll
 from quickstudy.core import tree
 from quickstudy.errors import SettingsError
+from quickstudy.inner import loop
 
 RULES = [
     SGD(rate=0.3),
@@ -16,6 +17,14 @@ RULES = [
     LearnedRates(rate=0.2),
     LearnedRates(rate=0.2, per="tensor"),
 ]
+
+
+@pytest.fixture(autouse=True, params=["kept", "last kept"])
+def stored(request, monkeypatch):
+    """Small losses keep all steps of these; a large one would keep some, and compute the others again."""
+    if request.param == "last kept":
+        monkeypatch.setattr(loop, "SMALL", 0)
+        monkeypatch.setattr(loop, "STORED", 1)
 
 
 def normal(*shape, seed=0):
@@ -222,3 +231,11 @@ def test_a_gradient_through_all_steps_is_exact():
 def test_another_gradient_is_refused(gradient):
     with pytest.raises(SettingsError, match="last-N"):
         meta_gradient(SGD(rate=0.3), gradient)
+
+
+def test_small_losses_keep_more_steps():
+    """What is kept goes by what the loss reads, and convolutions make more of it than they read."""
+    large = {**start(), "w": normal(3, 4000)}
+    convolution = {**start(), "c": normal(2, 2, 3, 3)}
+    assert [loop._stored(params, support()) for params in (large, convolution)] == [loop.STORED] * 2
+    assert loop._stored(start(), support()) == (loop.MANY if loop.SMALL else loop.STORED)

@@ -24,7 +24,8 @@ __all__ = ["Gradient", "unroll"]
 Gradient = Literal["exact", "first-order", "unrolled"] | Annotated[str, Field(pattern=r"^last-[1-9]\d*$")]
 """How the end of an inner loop depends on its start.
 
-- exact: the true derivative; memory does not grow with the activations of more steps than `STORED`;
+- exact: the true derivative; memory does not grow with the activations of more steps than `STORED` (of a small loss,
+  `MANY`);
 - first-order: slopes are taken as constants, as in FOMAML;
 - last-N (last-1, last-2, ...): the slopes of all but the last N steps are taken as constants (truncated
   backpropagation, Shaban et al. 2019), for long inner loops;
@@ -33,6 +34,9 @@ Gradient = Literal["exact", "first-order", "unrolled"] | Annotated[str, Field(pa
 
 STORED = 5
 """The last steps of an exact inner loop whose activations are kept."""
+SMALL, MANY = 2**16, 50
+"""Of a loss that reads no more than SMALL bytes of parameters and data, and has no convolutions, this many steps are
+kept: some megabytes at most, where computing a step of such a loss again, mapped, takes eight times as long."""
 
 Loss = Callable[..., Tensor]
 Slope = Callable[[Loss, Params, tuple[Any, ...]], Params]
@@ -67,15 +71,21 @@ def unroll(
     learned = rule.learned(params) if learned is None else learned
     state = rule.start(params)
     path = [params]
-    for slope_of in _slopes(gradient, steps):
+    for slope_of in _slopes(gradient, steps, _stored(params, data)):
         params, state = rule.step(params, slope_of(loss, params, data), state, learned)
         path.append(params)
     return path
 
 
-def _slopes(gradient: str, steps: int) -> list[Slope]:
+def _stored(params: Params, data: tuple[Any, ...]) -> int:
+    """How many of the last steps are kept of an exact inner loop."""
+    read = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves((params, data)))
+    return MANY if read <= SMALL and all(leaf.ndim <= 2 for leaf in params.values()) else STORED
+
+
+def _slopes(gradient: str, steps: int, stored: int) -> list[Slope]:
     """How each step's slope is taken."""
-    stored = min(steps, STORED)
+    stored = min(steps, stored)
     exact: list[Slope] = [_exact_slope] * (steps - stored) + [_unrolled_slope] * stored
     if gradient == "exact":
         return exact
