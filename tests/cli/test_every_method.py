@@ -12,7 +12,7 @@ from quickstudy.cli import main
 from quickstudy.core.settings import load, owner_of
 
 NAMES = [*registry.METHODS, *registry.VARIANTS]
-SMALL = "--batch 1 --steps 2 --validate-every 0 --quiet --threads 1"
+SMALL = "--steps 2 --validate-every 0 --quiet --threads 1"
 GLYPHS = "--tasks glyphs --tasks.ways 2 --tasks.shots 2 --tasks.queries 1"
 NETS = {"gradient": "--net mlp --net.hidden 4", "bayesian": "--net mlp --net.hidden 4"}  # in which all weights may step
 CONV = "--net conv4 --net.width 4 --net.downsample stride"
@@ -41,7 +41,7 @@ def those_that_learn(kind: str) -> list[str]:
 @pytest.mark.parametrize("name", those_that_learn("classification"))
 def test_classes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     family = owner_of(load("method", name)).__module__.split(".")[-2]
-    flags = f"{GLYPHS} {NETS.get(family, CONV)}"
+    flags = f"{GLYPHS} {NETS.get(family, CONV)} --batch 1"
     if name == "rfs-distill":
         train("rfs", flags, "first")
         flags += " --start first"
@@ -50,8 +50,20 @@ def test_classes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 <= evaluated("run", capsys) <= 1
 
 
+@pytest.mark.parametrize("name", sorted(set(those_that_learn("classification")) & set(registry.METHODS)))
+def test_classes_in_bfloat16_with_channels_last(name: str) -> None:
+    """Where tasks are mapped, autocast and the layout of convolutions meet torch's rules for mapped tensors."""
+    method = owner_of(load("method", name))
+    net = NETS.get(method.__module__.split(".")[-2], CONV)
+    flags = f"{GLYPHS} {net} --precision bf16 --channels-last --how {'map' if method.tags.maps else 'loop'}"
+    if name == "rfs-distill":
+        train("rfs", flags, "first")
+        flags += " --start first"
+    train(name, f"{flags} --batch 2", "run")
+
+
 @pytest.mark.parametrize("name", those_that_learn("regression"))
 def test_values(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    train(name, "--tasks sines", "run")
+    train(name, "--tasks sines --batch 1", "run")
     if name not in those_that_learn("classification"):
         assert 0 < evaluated("run", capsys) < 1e3

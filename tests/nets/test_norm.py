@@ -93,6 +93,14 @@ def test_groups_divide_the_channels_and_hold_two(channels, groups):
     assert layer(torch.randn(2, channels, 2)).shape == (2, channels, 2)
 
 
+def test_groups_map_after_a_convolution_with_channels_last():
+    """torch's own raises there: it asks how a mapped tensor lies in memory."""
+    layers = nn.Sequential(nn.Conv2d(2, 4, 1), make_norm("group", 4)).to(memory_format=torch.channels_last)
+    x = torch.randn(3, 5, 2, 6, 6, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(torch.func.vmap(layers)(x), torch.stack([layers(each) for each in x]))
+
+
 def test_an_unknown_policy_is_refused():
     with pytest.raises(SettingsError, match=r"no normalisation 'batch'\. Known: support, transductive, group, none"):
         inspect.unwrap(make_norm)("batch", 4)

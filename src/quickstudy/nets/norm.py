@@ -111,10 +111,19 @@ def make_norm(policy: Normalisation, channels: int, groups: int = 8) -> nn.Modul
         case "group":
             # At least two channels a group: alone on a map of one pixel, a channel would be normalised to nothing.
             most = max(1, min(groups, channels // 2))
-            return nn.GroupNorm(next(g for g in range(most, 0, -1) if channels % g == 0), channels)
+            return _GroupNorm(next(g for g in range(most, 0, -1) if channels % g == 0), channels)
         case "none":
             return nn.Identity()
     raise SettingsError(f"no normalisation {policy!r}. Known: support, transductive, group, none.")
+
+
+class _GroupNorm(nn.GroupNorm):
+    """torch's, which under `vmap` refuses the maps that a convolution with channels last leaves."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.ndim <= 3 or not torch._C._are_functorch_transforms_active():
+            return super().forward(x)
+        return super().forward(x.flatten(2)).view_as(x)
 
 
 def normalisation(net: nn.Module) -> str:

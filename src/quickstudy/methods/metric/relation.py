@@ -92,7 +92,9 @@ class RelationNet(MetaLearner):
             ],
             dim=2,
         )
-        logits = self.relation(pairs.flatten(0, 1)).view(n, k)
+        # in the weights' precision: autocast overlooks a convolution that is mapped and not differentiated
+        weight = next(self.relation.parameters())
+        logits = self.relation(pairs.flatten(0, 1).to(weight.dtype)).view(n, k)
         # A class without support is nothing to be compared with, and is never predicted.
         return Categorical(torch.where(learner.present, logits, -torch.inf))
 
