@@ -27,6 +27,7 @@ test: .venv/test.stamp
 bench: .venv/core.stamp
 	.venv/bin/python benchmarks/install.py
 	.venv/bin/python benchmarks/steps.py $(BENCH)
+	.venv/bin/python benchmarks/floor.py $(BENCH)
 	.venv/bin/python benchmarks/memory.py $(BENCH)
 	.venv/bin/python benchmarks/sampling.py $(BENCH)
 	.venv/bin/python benchmarks/growth.py $(BENCH)

@@ -23,7 +23,7 @@ from typing import Any
 from harness.environments import Environments
 from harness.race import Worker
 from harness.ratios import exponent, percentile
-from harness.results import write
+from harness.results import read, write
 from harness.settings import Setting, draw, save
 
 SINES = Setting(net="mlp", tasks=25, ways=1, shots=10, queries=10, rate=0.01)
@@ -54,7 +54,9 @@ def main() -> int:
     axes = [name for name in chosen if name != "latency"]
     rows = {name: axis(name, environments, asked.quick) for name in axes}
     if rows:
-        print(f"  -> {write('growth', {'axes': rows}, environments, asked.quick)}")
+        known = {} if asked.quick else (read("growth") or {}).get("axes", {})
+        kept = {name: known[name] for name in AXES if name in known and name not in rows}
+        print(f"  -> {write('growth', {'axes': kept | rows}, environments, asked.quick)}")
     return 0
 
 

@@ -24,8 +24,12 @@ STEPS = {
     "conv4-first-order": "First-order MAML step, same setting",
     "sines": "Exact MAML step on sines: MLP 40-40, 25 tasks, 10 shots, 5 inner steps",
     "anil": "ANIL step: Conv-4, 5-way 1-shot, 15 queries, 5 inner steps, 16 tasks",
+    "cavia": "CAVIA step: Conv-4, context of 100, 5-way 1-shot, 15 queries, 2 inner steps, 16 tasks",
     "protonet": "Prototypical step: Conv-4, 5-way 1-shot, 15 queries, 16 tasks",
+    "matching": "Matching step, full-context embeddings: Conv-4, 5-way 1-shot, 15 queries, 16 tasks",
+    "relation": "Relation step: Conv-4, 5-way 1-shot, 15 queries, 16 tasks",
     "r2d2": "R2-D2 step: Conv-4, 5-way 1-shot, 15 queries, 16 tasks",
+    "metaoptnet": "MetaOptNet step, support vector machine: Conv-4, 5-way 1-shot, 15 queries, 16 tasks",
 }
 Table = tuple[list[str], list[list[str]]]
 Section = tuple[str, str, list[Table], list[str]]
@@ -56,6 +60,7 @@ def gather(folder: Path) -> list[Section]:
         if found:
             made.append((title, conditions(found), [race_table(found)], [bars(found)]))
     for name, make in (
+        ("floor", _floor),
         ("memory", _memory),
         ("sampling", _sampling),
         ("latency", _latency),
@@ -116,6 +121,21 @@ def _memory(found: dict[str, Any]) -> Section:
     plots = [curves(lines, "inner steps", "MB above the process")]
     tables: list[Table] = [(head, rows), (["memory of", "whole process", "above the process before"], ratios)]
     return "Peak memory of one exact MAML step, one task", conditions(found), tables, plots
+
+
+def _floor(found: dict[str, Any]) -> Section:
+    rows = [
+        [
+            f"{row['order']}, {row['precision']}",
+            str(row["convolutions"]),
+            *(f"{row[key]:.1f}" for key in ("gflop", "floor_ms", "step_ms")),
+            f"{100 * row['share']:.0f} %",
+        ]
+        for row in found["rows"]
+    ]
+    head = ["", "convolutions", "GFLOP", "ms by the quickest kernels", "ms of quickstudy's step", "share"]
+    title = "The floor under a MAML step: its convolutions alone, one task of the setting above"
+    return title, conditions(found), [(head, rows)], []
 
 
 def _sampling(found: dict[str, Any]) -> Section:

@@ -32,6 +32,9 @@ CONV4_OPTIONS = [
         "quickstudy, bf16, channels last", "quickstudy", options=BF16 | {"channels_last": True}, same_maths=False
     ),
 ]
+FAST = CONV4_OPTIONS[-1]
+EASYFSL = Contender("EasyFSL", "easyfsl")
+CVXPY = Contender("loop with cvxpylayers", "cvxpylayers", same_maths=False)
 L2L_BF16 = Contender("learn2learn, bf16", "learn2learn", options=BF16, same_maths=False)
 
 PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
@@ -49,9 +52,13 @@ PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
         ],
         21,
     ),
-    "anil": (Setting(method="anil"), [OURS, LOOPS[0]], 9),
-    "protonet": (Setting(method="protonet"), [OURS, LOOPS[0], Contender("EasyFSL", "easyfsl")], 9),
-    "r2d2": (Setting(method="r2d2"), [OURS, PLAIN], 9),
+    "anil": (Setting(method="anil"), [OURS, FAST, LOOPS[0]], 9),
+    "cavia": (Setting(method="cavia", steps=2), [OURS, FAST, PLAIN], 9),
+    "protonet": (Setting(method="protonet"), [OURS, FAST, LOOPS[0], EASYFSL], 9),
+    "matching": (Setting(method="matching"), [OURS, FAST, dataclasses.replace(EASYFSL, same_maths=False)], 9),
+    "relation": (Setting(method="relation"), [OURS, FAST, PLAIN, dataclasses.replace(EASYFSL, same_maths=False)], 9),
+    "r2d2": (Setting(method="r2d2"), [OURS, FAST, PLAIN], 9),
+    "metaoptnet": (Setting(method="metaoptnet"), [OURS, FAST, CVXPY], 9),
 }
 
 

@@ -96,7 +96,10 @@ def _asked() -> argparse.Namespace:
 
 
 def _of_values(name: str, asked: argparse.Namespace) -> RunSettings:
-    training = Training(steps=asked.steps, rate=3e-3, schedule="cosine", clip=10.0, how="map", chunk=16)
+    compiled = "never" if name == "DKT" else "always"
+    training = Training(
+        steps=asked.steps, rate=3e-3, schedule="cosine", clip=10.0, how="map", chunk=16, compile=compiled
+    )
     return RunSettings(method=load("method", VALUES[name]), tasks=Ambiguous(), training=training)
 
 

@@ -44,10 +44,19 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = _asked()
     training = Training(
-        steps=asked.steps, batch=64, rate=asked.rate, clip=1.0, schedule="cosine", warmup=500, seed=asked.seed
+        steps=asked.steps,
+        batch=64,
+        rate=asked.rate,
+        clip=1.0,
+        schedule="cosine",
+        warmup=500,
+        how="map",
+        chunk=64,
+        compile="always",
+        seed=asked.seed,
     )
-    chosen = settings({"name": "transformer", "tokens": asked.tokens}, _tasks(POINTS), training)
-    run = run_in(asked.runs / f"{asked.tokens}-{asked.steps}", chosen)
+    chosen = settings({"name": "transformer", "tokens": asked.tokens, "scored": "all"}, _tasks(POINTS), training)
+    run = run_in(asked.runs / f"{asked.tokens}-all-{asked.steps}", chosen)
     if not train(asked.tokens, run, asked.minutes):
         print("Not trained to the end yet: the same command goes on.")
         return

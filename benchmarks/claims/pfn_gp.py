@@ -34,10 +34,20 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = _asked()
     training = Training(
-        steps=asked.steps, batch=32, rate=asked.rate, clip=1.0, schedule="cosine", warmup=200, seed=asked.seed
+        steps=asked.steps,
+        batch=32,
+        rate=asked.rate,
+        clip=1.0,
+        schedule="cosine",
+        warmup=200,
+        how="map",
+        chunk=32,
+        compile="always",
+        seed=asked.seed,
     )
-    tasks = GP(shots=(1, 30), queries=QUERIES, most=30 + QUERIES, **PRIOR)
-    run = run_in(asked.runs / f"pfn-{asked.steps}", settings({"name": "pfn"}, tasks, training))
+    # padded, so that one graph is compiled for all
+    tasks = GP(shots=(1, 30), queries=QUERIES, most=30 + QUERIES, padded=True, **PRIOR)
+    run = run_in(asked.runs / f"pfn-padded-{asked.steps}", settings({"name": "pfn"}, tasks, training))
     if not train("pfn", run, asked.minutes):
         print("Not trained to the end yet: the same command goes on.")
         return

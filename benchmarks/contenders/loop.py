@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from harness.settings import Setting
+from harness.settings import WIDTH, Setting
+from torch import nn
 from torch.func import functional_call
 
-from contenders.reference import body, collect, loss_of, tasks, whole
+from contenders.reference import body, collect, head, loss_of, tasks, whole
 
 
 def build(setting: Setting, arrays: dict[str, Any]) -> Any:
-    return {"maml": _maml, "r2d2": _r2d2}[setting.method](setting, arrays)
+    made = {"maml": _maml, "r2d2": _r2d2, "relation": _relation, "cavia": _cavia}
+    return made[setting.method](setting, arrays)
 
 
 def _maml(setting: Setting, arrays: dict[str, Any]) -> Any:
@@ -52,5 +54,63 @@ def _r2d2(setting: Setting, arrays: dict[str, Any]) -> Any:
             loss.backward()
             total += loss.item()
         return collect(total, net)
+
+    return step
+
+
+def _relation(setting: Setting, arrays: dict[str, Any]) -> Any:
+    net, data = body(setting, arrays), tasks(arrays)
+    torch.manual_seed(0)  # as quickstudy's relation module starts, layer by layer
+    relation = nn.Sequential(
+        *(nn.Conv2d(2 * WIDTH, WIDTH, 1), nn.GroupNorm(8, WIDTH), nn.ReLU()),
+        *(nn.Conv2d(WIDTH, WIDTH, 1), nn.GroupNorm(8, WIDTH), nn.ReLU()),
+        *(nn.Flatten(), nn.Linear(WIDTH, 8), nn.ReLU(), nn.Linear(8, 1)),
+    )
+
+    def step() -> Any:
+        total = 0.0
+        for x, y, query_x, query_y in data:
+            one_hot = nn.functional.one_hot(y, setting.ways).to(x.dtype)
+            classes, z = one_hot.T @ net(x), net(query_x)
+            n, k = len(z), setting.ways
+            pairs = torch.cat([classes.expand(n, -1, -1), z[:, None].expand(-1, k, -1)], 2)
+            scores = relation(pairs.reshape(n * k, -1, 1, 1)).view(n, k).sigmoid()
+            wanted = nn.functional.one_hot(query_y, k).to(x.dtype)
+            loss = (scores - wanted).square().sum(1).mean() / len(data)
+            loss.backward()
+            total += loss.item()
+        relation.zero_grad()
+        return collect(total, net)
+
+    return step
+
+
+def _cavia(setting: Setting, arrays: dict[str, Any]) -> Any:
+    net, last, data = body(setting, arrays), head(setting, arrays), tasks(arrays)
+    both = nn.Sequential(*net, last)
+    torch.manual_seed(0)
+    enter = nn.Linear(100, 2 * WIDTH, bias=False)
+
+    def said(x: Any, context: Any) -> Any:
+        z = x
+        for number, layer in enumerate(net):
+            z = layer(z)
+            if number == 9:  # the third block's normalisation
+                scale, shift = (enter.weight @ context).view(2, 1, WIDTH, 1, 1)
+                z = (1 + scale) * z + shift
+        return last(z)
+
+    def step() -> Any:
+        total = 0.0
+        for x, y, query_x, query_y in data:
+            context = torch.zeros(100, requires_grad=True)
+            for _ in range(setting.steps):
+                (slope,) = torch.autograd.grad(loss_of(setting, said(x, context), y), context, create_graph=True)
+                context = context - setting.rate * slope
+            loss = loss_of(setting, said(query_x, context), query_y) / len(data)
+            loss.backward()
+            total += loss.item()
+        enter.zero_grad()
+        return collect(total, both)
 
     return step

@@ -10,7 +10,11 @@ from harness.settings import Setting, weights_of
 from quickstudy import MAML, SGD, Episode, Examples, ProtoNet
 from quickstudy.core import tree
 from quickstudy.core.lift import over_tasks
+from quickstudy.methods.gradient.cavia import CAVIA
+from quickstudy.methods.metric.matching import MatchingNet
+from quickstudy.methods.metric.metaoptnet import MetaOptNet
 from quickstudy.methods.metric.r2d2 import R2D2
+from quickstudy.methods.metric.relation import RelationNet
 from quickstudy.nets import MLP, Conv4
 from quickstudy.train.pace import chosen_plan
 from quickstudy.train.settings import Training
@@ -87,6 +91,17 @@ def make_method(setting: Setting, arrays: dict[str, Any], norm: str = "transduct
         method = ProtoNet(body)
     elif setting.method == "r2d2":
         method = R2D2(body)
+    elif setting.method == "matching":
+        method = MatchingNet(body, context="full")
+    elif setting.method == "metaoptnet":
+        method = MetaOptNet(body)
+    elif setting.method == "relation":
+        torch.manual_seed(0)  # the relation module's weights, for all who have one like it
+        method = RelationNet(body)
+    elif setting.method == "cavia":
+        method = CAVIA(body, setting.ways, steps=setting.steps, rule=SGD(rate=setting.rate))
+        torch.manual_seed(0)
+        method.enter.reset_parameters()
     else:
         method = MAML(
             body,

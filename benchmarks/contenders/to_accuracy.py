@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[0] = str(Path(__file__).resolve().parent.parent)  # in this folder "quickstudy" is a contender
 
 Contender = tuple[Callable[[], None], Callable[[Any, Any], Any], int]
 """A step of training; predicted classes of queries, from a support; steps between evaluations."""

@@ -23,6 +23,7 @@ PEERS = {  # what contender needs, by environment; one at a time, so that one th
         # its declared needs (torchvision, pandas) are not those of what is used here, and a torchvision from the
         # default index does not load beside a CPU build of torch
         "easyfsl": ["--no-deps", "easyfsl==1.5.0"],
+        "cvxpylayers": ["cvxpylayers>=1.2"],
     },
     "jax": {"jax": ["jax>=0.10", "numpy>=2"]},
 }
@@ -86,6 +87,7 @@ class Environments:
             "higher",
             "torchopt",
             "easyfsl",
+            "cvxpylayers",
             "parallel-metalearn",
             "jax",
             "jaxlib",

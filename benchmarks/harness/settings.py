@@ -23,7 +23,7 @@ class Setting:
     """One meta-step: a method over a batch of tasks."""
 
     method: str = "maml"
-    """maml, anil, protonet or r2d2."""
+    """maml, anil, cavia, protonet, matching, relation, r2d2 or metaoptnet."""
     net: str = "conv4"
     """conv4: four blocks of 3x3 convolution with 64 channels, batch norm, ReLU and max-pooling, on 28x28 grey images;
     mlp: 40-40 with ReLU, on one number."""
@@ -83,7 +83,7 @@ def _weights(setting: Setting, chance: np.random.Generator) -> list[Any]:
     layers: list[Any] = []
     for fan_in in (1, WIDTH, WIDTH, WIDTH):
         layers += [_uniform(chance, (WIDTH, fan_in, 3, 3), 9 * fan_in), np.ones(WIDTH), np.zeros(WIDTH)]
-    if setting.method in ("maml", "anil"):
+    if setting.method in ("maml", "anil", "cavia"):
         layers += [0.01 * chance.standard_normal((setting.ways, WIDTH)), np.zeros(setting.ways)]
     return layers
 
