@@ -71,7 +71,9 @@ class Handler(BaseHTTPRequestHandler):
     def create(self, asked: dict[str, Any]) -> None:
         name = f"{asked.get('organization') or 'me'}/{asked['name']}"
         if name in self.server.private:
-            return self.answer(409, {"error": "You already created this model repo", "url": self.server.url})
+            return self.answer(
+                409, {"error": "You already created this model repo", "url": f"{self.server.url}/{name}"}
+            )
         self.server.private[name] = bool(asked.get("private") or asked.get("visibility") == "private")
         self.server.commit(name, {".gitattributes": b"*.safetensors filter=lfs\n"})
         return self.answer(200, {"url": f"{self.server.url}/{name}", "name": name, "id": "0"})

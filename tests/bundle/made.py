@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from quickstudy import Bundle, registry
+from quickstudy import Bundle
 from quickstudy.checks import Subject, cases
 from quickstudy.core.episode import Episode
 from quickstudy.core.settings import load
@@ -64,7 +64,7 @@ def toy(name: str, **more: Any) -> tuple[Bundle, Subject]:
 def glyphs_run(folder: Path, method: str = "protonet", **net: Any) -> Run:
     """A run on glyphs as `train` leaves it behind, its weights as they start."""
     settings = RunSettings(
-        method=load("method", registry.expand("method", {"name": method})),
+        method=load("method", {"name": method, **({"learn_temperature": True} if method == "protonet" else {})}),
         tasks=load("tasks", {"name": "glyphs", "queries": 3}),
         net=load("net", net or {"name": "mlp", "hidden": [8]}),
         training=Training(steps=2, batch=2),

@@ -20,13 +20,13 @@ from quickstudy.bundle.hub import pull, push
 from quickstudy.bundle.manifest import LARGEST, render, version_of
 from quickstudy.errors import BundleError
 
-client = pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
+constants = pytest.importorskip("huggingface_hub.constants", reason="the extra hub is not installed")
 
 
 @pytest.fixture
 def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
-    monkeypatch.setattr(client.constants, "HF_HUB_OFFLINE", False)  # this hub is on this machine
-    monkeypatch.setattr(client.constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)  # this hub is on this machine
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     monkeypatch.setenv("HF_TOKEN", TOKEN)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     with running() as hub:
@@ -121,6 +121,6 @@ def test_a_damaged_bundle_is_not_pushed(hub: Hub, saved: Path) -> None:
 
 
 def test_no_hub(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client.constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     with pytest.raises(BundleError, match="the hub did not do as asked"):
         pull("me/toy", tmp_path / "out", endpoint="http://127.0.0.1:9")

@@ -74,6 +74,7 @@ def test_adapt_with_a_bundle_takes_ink_on_paper(capsys: pytest.CaptureFixture[st
     glyphs_run(Path("run"), name="flatten")
     assert main(["bundle", "run", "b", "--no-novelty"]) == 0
     bars(ground=255)
+    capsys.readouterr()
     assert main(["adapt", "b", "known", "asked", "--csv", "-"]) == 0
     said = capsys.readouterr()
     assert "taking the negative" in said.err

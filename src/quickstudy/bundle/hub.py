@@ -108,9 +108,9 @@ def _hub(repository: str, endpoint: str | None) -> Iterator[Any]:
     except QuickstudyError:
         raise
     except (OSError, ValueError, RuntimeError) as error:  # of the hub (HTTP, names, offline mode) and of the network
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        lines = [line.strip().removesuffix(".") for line in str(error).splitlines() if line.strip()]
         raise BundleError(
-            f"the hub did not do as asked with {repository!r}: {' '.join(lines[:2]) or type(error).__name__}. Check "
+            f"the hub did not do as asked with {repository!r}: {'. '.join(lines[:2]) or type(error).__name__}. Check "
             "the name (OWNER/NAME), the network, and your token (`hf auth login`, or HF_TOKEN)."
         ) from error
 

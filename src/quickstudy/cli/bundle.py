@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
 
 from quickstudy.cli import screen
 from quickstudy.cli.screen import Switch
@@ -33,7 +35,7 @@ def bundle(
     name: str | None = None,
     encoder: str | None = None,
     licence: str = "",
-    sizes: list[str] | None = None,
+    sizes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
     novelty: bool = True,
     replace: Switch = False,
     json: Switch = False,
