@@ -53,6 +53,7 @@ METHODS = {
     "transformer": "quickstudy.methods.memory.transformer:InContext",
     "srwm": "quickstudy.methods.memory.srwm:SRWM",
     "pfn": "quickstudy.methods.memory.pfn:PFN",
+    "tablepfn": "quickstudy.methods.memory.tablepfn:TablePFN",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",
@@ -81,6 +82,7 @@ TASKS = {
     "linear": "quickstudy.tasks.linear:Linear",
     "quadratics": "quickstudy.tasks.linear:Quadratics",
     "gp": "quickstudy.tasks.gp:GP",
+    "prior": "quickstudy.tasks.prior:Prior",
 }
 
 NETS = {

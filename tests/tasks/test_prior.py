@@ -53,16 +53,13 @@ def test_every_class_has_a_training_row():
 
 def test_sizes_fill_their_ranges():
     source = Prior().source()
-    sizes = np.array(
-        [
-            [part.shape[-1] for part in (b.support.y, b.support.x)] + [b.support.x.shape[1]]
-            for b in (source.batch([i]) for i in range(250))
-        ]
-    )
-    assert sizes.min(0).tolist() == [2, 2, 24]
-    assert sizes[:, 0].max() == 10
-    assert sizes[:, 1].max() >= 28
-    assert np.median(sizes[:, 1]) < 12, "narrow tables are likelier"
+    sizes = source._sizes(np.arange(3000))
+    assert sizes.min(0).tolist() == [2, 24, 32, 2]
+    assert sizes.max(0).tolist() == [10, 224, 32, 30]
+    assert np.median(sizes[:, 3]) < 12, "narrow tables are likelier"
+    for i in range(3):
+        support, query = source.batch([i])
+        assert [support.y.shape[2], len(support.x[0]), len(query.x[0]), support.x.shape[2]] == sizes[i].tolist()
 
 
 def test_tables_can_be_told_but_not_all():

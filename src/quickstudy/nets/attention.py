@@ -33,7 +33,10 @@ def attend(queries: Float[Tensor, "*b h q e"], memory: Memory, seen: Bool[Tensor
         seen: Who may see what: [n] alike for all queries, or anything that broadcasts to [*b, h, q, n]. A query that
             sees nothing reads zero.
     """
-    closeness = queries @ memory.keys.transpose(-1, -2) / math.sqrt(queries.shape[-1])
+    closeness = (queries / math.sqrt(queries.shape[-1])) @ memory.keys.transpose(-1, -2)
+    if seen.ndim == 1:  # the same, with fewer passes over what is large
+        weight = (closeness + torch.where(seen, 0.0, NEVER).to(closeness.dtype)).softmax(-1)
+        return weight @ torch.where(seen[:, None], memory.values, 0.0)
     weight = torch.where(seen, closeness, NEVER).softmax(-1)
     return torch.where(seen, weight, 0.0) @ memory.values
 

@@ -82,7 +82,7 @@ def _kinds(dice: _Dice, most: int, ways: int) -> Ints:
     """How many classes there are before some are merged, [t]."""
     u = dice.uniform("kinds", 2)
     more = ways + np.floor(u[:, 1] * (max(most, ways) - ways + 1)).astype(np.int64)
-    return np.where(u[:, 0] < 0.5, ways, more)
+    return np.where(u[:, 0] < 0.65, ways, more)
 
 
 def _shares(dice: _Dice, what: str, kinds: Ints, most: int) -> Array:
@@ -98,11 +98,11 @@ def _shares(dice: _Dice, what: str, kinds: Ints, most: int) -> Array:
 
 def _nodes(dice: _Dice, rows: int, width: int, label: Ints) -> tuple[Array, NDArray[np.bool_], Ints]:
     """All nodes, [t, n, width of all layers]; which of them are part of the table's model; and its last layer, [t]."""
-    active = np.ceil(width ** dice.uniform("causes")).astype(np.int64)
+    active = np.ceil(width ** (0.75 * dice.uniform("causes"))).astype(np.int64)
     causes = _causes(dice, rows, width) + _moved(dice, width, active, label)
     layers = [np.where(np.arange(width) < active[:, None, None], causes, 0.0)]
-    depth = 1 + np.floor(LAYERS * dice.uniform("depth")).astype(np.int64)
-    noise = dice.between("noise", 0.003, 1.0, LAYERS, 1)
+    depth = 1 + np.floor(LAYERS * dice.uniform("depth") ** 1.5).astype(np.int64)
+    noise = dice.between("noise", 0.003, 0.3, LAYERS, 1)
     for layer in range(LAYERS):
         number = active if layer == 0 else np.full_like(active, width)
         bent = _layer(dice, layer, layers[-1], number)
@@ -124,9 +124,10 @@ def _causes(dice: _Dice, rows: int, width: int) -> Array:
 
 def _moved(dice: _Dice, width: int, active: Ints, label: Ints) -> Array:
     """By how much the class moves each cause; 0 where it does not come first (-1)."""
-    telling = dice.uniform("telling") ** 2
-    moves = dice.normal("moves", KINDS, width) * (dice.uniform("told", 1, width) < telling[:, None, None])
-    far = dice.between("far", 0.7, 6.0) / np.sqrt(np.maximum(active * telling, 1.0))
+    telling = dice.uniform("telling")
+    told = (dice.uniform("told", 1, width) < telling[:, None, None]) | (np.arange(width) == 0)
+    moves = dice.normal("moves", KINDS, width) * told
+    far = dice.between("far", 1.0, 6.0) / np.sqrt(np.maximum(active * telling, 1.0))
     found: Array = far[:, None, None] * np.take_along_axis(moves, np.maximum(label, 0)[..., None], 1)
     return np.where(label[..., None] >= 0, found, 0.0)
 
@@ -134,11 +135,11 @@ def _moved(dice: _Dice, width: int, active: Ints, label: Ints) -> Array:
 def _layer(dice: _Dice, layer: int, below: Array, number: Ints) -> Array:
     """A layer's nodes before noise, of deviation 1 over the rows; `number` nodes below are not empty."""
     width = below.shape[-1]
-    kept = 1 - 0.9 * dice.uniform(f"{layer}, sparse", 1, 1)
+    kept = 1 - 0.7 * dice.uniform(f"{layer}, sparse", 1, 1)
     weight = dice.normal(f"{layer}, weights", width, width) * (dice.uniform(f"{layer}, kept", width, width) < kept)
     weight /= np.sqrt(np.maximum(kept * number[:, None, None], 1.0))
     x = _scaled(below) @ weight + 0.5 * dice.normal(f"{layer}, bias", 1, width)
-    kind = np.floor(7 * dice.uniform(f"{layer}, activation")).astype(np.int64)
+    kind = np.floor(len(_ACTIVATIONS) * dice.uniform(f"{layer}, activation")).astype(np.int64)
     bent = np.empty_like(x)
     for number_of_kind, function in enumerate(_ACTIVATIONS):
         bent[kind == number_of_kind] = function(x[kind == number_of_kind])
@@ -147,6 +148,8 @@ def _layer(dice: _Dice, layer: int, below: Array, number: Ints) -> Array:
 
 _ACTIVATIONS = (
     np.tanh,
+    np.tanh,
+    lambda x: x,
     lambda x: x,
     lambda x: x,
     lambda x: np.maximum(x, 0.0),
@@ -172,7 +175,7 @@ def _told(dice: _Dice, nodes: Array, last: Ints, kinds: Ints, shares: Array) -> 
     chosen = dice.uniform("which say", width).argsort(-1)[:, :KINDS]
     chosen = chosen + (last * width)[:, None]
     said = _scaled(np.take_along_axis(nodes, chosen[:, None], 2))
-    unsure = np.where(dice.uniform("sure", 1, 1) < 0.25, 0.0, dice.between("unsure", 0.05, 2.0, 1, 1))
+    unsure = np.where(dice.uniform("sure", 1, 1) < 0.35, 0.0, dice.between("unsure", 0.05, 0.7, 1, 1))
     said = said + unsure * dice.normal("doubt", *said.shape[1:])
     greatest = dice.uniform("greatest") < 0.4
     along = _cut(said[..., 0], kinds, shares)
@@ -195,7 +198,7 @@ def _merged(dice: _Dice, label: Ints, kinds: Ints, ways: int) -> Ints:
     u = dice.uniform("merged", KINDS)
     order = np.where(np.arange(KINDS) < kinds[:, None], u, 2.0).argsort(-1).argsort(-1)
     joined = np.floor(ways * dice.uniform("joined", KINDS)).astype(np.int64)
-    against = dice.uniform("one against the rest", 1) < 0.5
+    against = dice.uniform("one against the rest", 1) < 0.7
     joined = np.where(against, ways - 1, joined)
     to = np.where(order < ways, order, joined)
     return np.take_along_axis(to, label, 1)
@@ -203,12 +206,14 @@ def _merged(dice: _Dice, label: Ints, kinds: Ints, ways: int) -> Ints:
 
 def _faulty(dice: _Dice, y: Ints, ways: int) -> Ints:
     """Some labels drawn anew."""
-    rate = np.maximum(0.0, 0.3 * dice.uniform("faulty", 1) - 0.15)
+    rate = np.maximum(0.0, 0.3 * dice.uniform("faulty", 1) - 0.2)
     other = np.floor(ways * dice.uniform("other labels", y.shape[1])).astype(np.int64)
     y = np.where(dice.uniform("faults", y.shape[1]) < rate, other, y)
     for way in range(ways):  # a class that lost all its rows gets one back
-        lost = ~(y == way).any(1)
-        y[lost, way] = way
+        counts = (y[..., None] == np.arange(ways)).sum(1)
+        of_commonest = (y == counts.argmax(1)[:, None]).argmax(1)
+        lost = np.flatnonzero(counts[:, way] == 0)
+        y[lost, of_commonest[lost]] = way
     return y
 
 
@@ -229,7 +234,7 @@ def _columns(dice: _Dice, nodes: Array, allowed: NDArray[np.bool_], columns: int
     chosen = np.where(allowed, dice.uniform("columns", nodes.shape[-1]), 2.0).argsort(-1)[:, :columns]
     x = _scaled(np.take_along_axis(nodes, chosen[:, None], 2))
     blurred = dice.uniform("blurred", 1, 1) < 0.5
-    x = x + np.where(blurred, dice.between("blur", 0.03, 0.5, 1, 1), 0.0) * dice.normal("measured", rows, columns)
+    x = x + np.where(blurred, dice.between("blur", 0.03, 0.3, 1, 1), 0.0) * dice.normal("measured", rows, columns)
     idle = dice.uniform("idle", 1, columns) < 0.8 * dice.uniform("how many idle", 1, 1) ** 3
     x = np.where(idle, dice.normal("idle values", rows, columns), x)
     few = dice.uniform("few values", 1, columns) < np.clip(2 * dice.uniform("how many few", 1, 1) - 0.6, 0, 1)

@@ -113,7 +113,7 @@ class TablePFN(MetaLearner):
         target = torch.where(support.mask[:, None], 2 * y.to(x.dtype) - 1, 0.0).T[..., None]
         cells = self._cells(table, x) + self.of_label(target)[..., None, :]
         told = self.of_target(target) + self.of_size(size / 5)
-        rows = torch.cat([told[..., None, :], cells], -2)
+        rows = torch.cat([told[..., None, :], cells], -2).to(x.dtype)
         memories = self.transformer.remember(rows, support.mask, _and_target(used))
         return table._replace(memories=memories)
 
@@ -121,9 +121,9 @@ class TablePFN(MetaLearner):
         z, _ = run(self.net, None, x, statistics=table.statistics)
         cells = self._cells(table, z)
         told = (self.unknown + self.of_size(table.size / 5)).expand(len(z), 1, -1)
-        rows = torch.cat([told, cells], -2)
+        rows = torch.cat([told, cells], -2).to(z.dtype)
         out: Tensor = self.head(self.transformer(rows, table.memories, table.mask, _and_target(table.used)))
-        return out.squeeze(-1)
+        return out.squeeze(-1).to(z.dtype)
 
     def _cells(self, table: Table, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c d"]:
         """Cells as vectors, by their distance from the column's mean and by their rank in it."""
