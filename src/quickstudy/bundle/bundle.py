@@ -157,7 +157,8 @@ class Bundle:
                 f"{self.name}: its {type(self.method).__name__} was not built of settings, so that it could not be "
                 "built again. Make the bundle of a run, or give it the parts that the method is built of."
             )
-        if not dataclasses.is_dataclass(self.encoder):
+        encoder: Any = self.encoder  # not all encoders are settings; mypy takes none for one
+        if not dataclasses.is_dataclass(encoder):
             raise BundleError(
                 f"{self.name}: its {type(self.encoder).__name__} has no settings by which it could be found again. Use "
                 "an encoder that is named, such as text or vision."

@@ -14,6 +14,7 @@ from quickstudy.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:
     from quickstudy.bundle import Bundle
+    from quickstudy.bundle.thresholds import Threshold
     from quickstudy.encoders import Encoder
 
 __all__ = ["EXAMPLES", "bundle"]
@@ -91,7 +92,7 @@ def _of_run(folder: Path, encoder: str | None, sizes: list[tuple[int, int]]) -> 
     run = Run.open(folder)
     made = Bundle.of_run(run, encoder=None if encoder is None else _encoder(encoder, run))
     with screen.progress("What belongs to no class", len(sizes)) as ticker:
-        known = []
+        known: list[Threshold] = []
         for at, size in enumerate(sizes):
             made.calibrate(run, [size])
             known += made.known

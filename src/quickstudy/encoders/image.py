@@ -89,7 +89,8 @@ def on_paper(pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Which grey images [n, 1, h, w] have the ground of paper: edges almost all bright. None of coloured ones."""
     if pixels.shape[1] != 1 or not len(pixels):
         return np.zeros(len(pixels), dtype=bool)
-    return (_edges(pixels) > PAPER).mean(-1) > CLEAR
+    found: NDArray[np.bool_] = (_edges(pixels) > PAPER).mean(-1) > CLEAR
+    return found
 
 
 def strokes_on_dark(pixels: NDArray[np.uint8]) -> bool:
