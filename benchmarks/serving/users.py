@@ -78,7 +78,7 @@ class Users:
         if errors:
             raise errors[0]
 
-    def check(self, tolerance: float = 0.0) -> dict[str, int]:
+    def check(self, tolerance: float = 0.0) -> dict[str, float]:
         """Ask for everything that was acknowledged, one request at a time.
 
         Args:
@@ -86,10 +86,11 @@ class Users:
                 from those computed alone; what is stored does not.
 
         Returns:
-            How many learners were looked at, and how many of them were as acknowledged.
+            How many learners were as acknowledged, and the largest difference of a probability.
         """
         client = self.server.client(self.key)
         found: Counter[str] = Counter()
+        most = 0.0
         for each in self.learners:
             status, told = client.ask("GET", f"/v1/learners/{each.id}")
             if each.unsure:
@@ -109,11 +110,13 @@ class Users:
                 found["tensors equal, bit for bit"] += 1
             if each.answer is not None:
                 said = answer_of(client, each)
-                assert _apart(said, each.answer) <= tolerance, f"{said} is not {each.answer}"
-                found["answers equal" + (f" to {tolerance:g}" if tolerance else ", bit for bit")] += 1
+                apart = _apart(said, each.answer)
+                assert apart <= tolerance, f"{said} is not {each.answer}"
+                most = max(most, apart)
+                found["answers equal" + (" but for last bits" if tolerance else ", bit for bit")] += 1
             found["there, as acknowledged"] += 1
         client.close()
-        return dict(found)
+        return dict(found) | ({"largest difference of a probability": most} if tolerance else {})
 
     def _work(self, chance: random.Random) -> None:
         client = self.server.client(self.key)
