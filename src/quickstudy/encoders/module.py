@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -37,7 +37,9 @@ class ModuleEncoder(Encoder):
             raise SettingsError("a module reads tensors, not text; expected kind 'vector' or 'image'.")
         self.net, self.takes, self.batch = net, tuple(takes), batch
         self.kind = kind  # type: ignore[misc]  # of this module, where other encoders have one for their class
-        self._raw: Encoder = ImageEncoder(item=self.takes) if kind == "image" else VectorEncoder(item=self.takes)
+        self._raw: Encoder = VectorEncoder(item=self.takes)
+        if kind == "image":
+            self._raw = ImageEncoder(item=cast(tuple[int, int, int], self.takes))  # which it checks
         self.item = self._of_nothing()
 
     def encode(self, raw: Sequence[Any]) -> Float[Tensor, "n *item"]:

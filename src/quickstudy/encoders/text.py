@@ -69,8 +69,8 @@ class TextEncoder(Encoder):
         found = torch.empty(len(raw), loaded.features)
         order = sorted(range(len(raw)), key=lambda at: -len(raw[at]))  # texts of a length together: less padding
         for start in range(0, len(order), self.batch):
-            at = order[start : start + self.batch]
-            found[at] = self._features(loaded, [raw[i] for i in at])
+            together = order[start : start + self.batch]
+            found[together] = self._features(loaded, [raw[at] for at in together])
         return found
 
     def _features(self, loaded: _Loaded, texts: list[str]) -> Float[Tensor, "n d"]:

@@ -87,7 +87,7 @@ class FewShot(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         encoder = self._encoder(numbers.shape[1:])
         if encoder is None:
             return items(numbers, None)
-        return encoder.encode(numbers) if encoder.kind == "vector" else items(numbers, encoder.item)
+        return encoder.encode([*numbers]) if encoder.kind == "vector" else items(numbers, encoder.item)
 
     def _encoder_of(self, first: Any) -> Encoder:
         found = self._encoder(None)
@@ -137,7 +137,8 @@ class FewShot(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if "_bundle" not in self.__dict__:
             self._bundle = self._made(self.support_, self._outputs())
         parts = []
-        for part in x.split(BATCH):
+        for start in range(0, len(x), BATCH):
+            part = x[start : start + BATCH]
             scaled = part if self.scale_ is None else self.scale_.to(part)
             parts.append(self._bundle.predict(self.learner_, scaled).mean.double())
         return torch.cat(parts)

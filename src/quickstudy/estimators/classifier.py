@@ -81,7 +81,8 @@ class FewShotClassifier(ClassifierMixin, FewShot):  # type: ignore[misc]  # scik
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each input, by name."""
         best = self.predict_proba(X).argmax(1)
-        return self.classes_[best]
+        found: NDArray[Any] = self.classes_[best]
+        return found
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class of `classes_` for each input, [n, classes]."""
