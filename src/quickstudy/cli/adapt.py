@@ -124,9 +124,16 @@ def _labels(classes: dict[str, list[Path]]) -> list[int]:
 
 def _recognise(run: Path, classes: dict[str, list[Path]], asked: list[Path], invert: str) -> list[Predicted]:
     """What is said of each file."""
-    bundle = _opened(run, {name: len(files) for name, files in classes.items()})
+    from quickstudy.bundle import Bundle
+    from quickstudy.train.run import Run
+
+    trained = None if Bundle.stands_in(run) else Run.open(run)
+    bundle = Bundle.load(run) if trained is None else Bundle.of_run(trained)
+    _check_takes(bundle, run, list(classes))
     known = [file for files in classes.values() for file in files]
     x = _read(bundle, known, asked, invert)
+    if trained is not None:
+        bundle.calibrate(trained, [(len(classes), min(len(files) for files in classes.values()))])
     learner = bundle.adapt(x[: len(known)], _labels(classes), len(classes))
     if learner.cutoff is None:
         screen.warn("Foreign images are not flagged: too few validation classes were there to learn it from.")
@@ -135,19 +142,6 @@ def _recognise(run: Path, classes: dict[str, list[Path]], asked: list[Path], inv
     each_margin = [None] * len(asked) if margins is None else margins.tolist()
     rows: list[list[float]] = said.mean.tolist()
     return [Predicted(row, margin) for row, margin in zip(rows, each_margin, strict=True)]
-
-
-def _opened(folder: Path, counts: dict[str, int]) -> Bundle:
-    """The bundle in a folder, or that of the run in it, with thresholds for classes with so many examples."""
-    from quickstudy.bundle import Bundle
-    from quickstudy.train.run import Run
-
-    run = Run.open(folder) if not Bundle.stands_in(folder) else None
-    bundle = Bundle.load(folder) if run is None else Bundle.of_run(run)
-    _check_takes(bundle, folder, list(counts))
-    if run is not None:
-        bundle.calibrate(run, [(len(counts), min(counts.values()))])
-    return bundle
 
 
 def _check_takes(bundle: Bundle, folder: Path | str, names: list[str]) -> None:
