@@ -1,0 +1,146 @@
+"""A prior-fitted network that reads rows by what kernel machines say of them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from quickstudy.core.apply import Statistics
+from quickstudy.core.apply import apply as run
+from quickstudy.core.episode import Examples
+from quickstudy.core.learner import Tags
+from quickstudy.core.settings import Size
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
+from quickstudy.methods.memory.against_rest import AgainstRest, Scale
+from quickstudy.nets.attention import Block, Memory, Transformer
+
+__all__ = ["KernelPFN", "Scored"]
+
+PENALTIES = (0.03, 0.3, 3.0)
+KERNELS = 3
+REACH = 0.25
+"""Ranks that far apart are alike to e^-½."""
+
+
+class Scored(NamedTuple):
+    """What is known of a table: the kernel machines' weights of its rows, and keys and values of rows, by class."""
+
+    memories: tuple[Memory, ...]
+    weights: Float[Tensor, "k s n"]
+    """Of each row, for each class, kernel and penalty."""
+    x: Float[Tensor, "n c"]
+    share: Float[Tensor, " k"]
+    """Of each class among the rows."""
+    mask: Bool[Tensor, " n"]
+    statistics: Statistics
+
+
+class KernelPFN(AgainstRest):
+    """Stack kernel machines by a transformer that is fitted to a prior over tables (a prior-fitted network as in
+    Müller et al. 2022, on scores in place of features).
+
+    Meta-learned: the transformer, and how rows enter and leave it.
+    Adapts by: solving ridge regressions in closed form, and passing their scores of the training rows through the
+    transformer, all rows attending to all; keys and values are kept.
+    Scored by: the negative log-likelihood of each class against the rest, in each query row.
+
+    Each row is described by what nine machines say of it: ridge regression of a class against the rest with a linear
+    kernel, with a sum of one narrow kernel a column (an additive model, on ranks), and with one wide kernel of all
+    columns; with three penalties each. Of a training row they say what they would without it (leave-one-out, in closed
+    form), so that they are as sure of it as of a query: which machine is to be trusted, and how far, can be read off
+    the training rows. That is what the network learns to do. It has far less to learn than one that reads cells, and
+    a table costs it no more than its rows.
+
+    Rows, columns and classes have no order, and there can be any number of each.
+
+    Args:
+        net: What rows are passed through before; "flatten" for numbers as they are.
+        outputs: Not used: any number of classes can be told apart.
+        width: Of a row.
+        hidden: Of the perceptrons between attentions, and of the head.
+        heads: Of each attention.
+        layers: Of the transformer.
+    """
+
+    tags = Tags(vectors="flatten")
+
+    def __init__(
+        self,
+        net: nn.Module,
+        outputs: int,
+        *,
+        width: Size = 64,
+        hidden: Size = 128,
+        heads: Size = 4,
+        layers: Size = 3,
+    ) -> None:
+        super().__init__()
+        self.net = net
+        self.of_scores, self.of_target = nn.Linear(KERNELS * len(PENALTIES) + 3, width), nn.Linear(1, width)
+        self.transformer = Transformer(width, heads, hidden, layers, norm="before", activation="gelu")
+        for block in self.transformer.blocks:
+            assert isinstance(block, Block)
+            for last in (block.attention.out, block.perceptron[-1]):
+                assert isinstance(last, nn.Linear)
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+        self.norm = nn.LayerNorm(width)
+        self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
+
+    def read(self, support: Examples, y: Shaped[Tensor, "n k"]) -> Scored:
+        x, statistics = run(self.net, None, support.x, mask=support.mask)
+        scale = Scale(x, support.mask)
+        target = torch.where(support.mask[:, None], 2 * y.to(x.dtype) - 1, 0.0).T
+        weights, scores = _machines(scale, target)
+        share = (target > 0).to(x.dtype).sum(1) / scale.counted.sum().clamp(min=1)
+        learner = Scored((), weights, scale.x, share, support.mask, statistics)
+        rows = (self._rows(learner, scale, scores) + self.of_target(target[..., None])).to(x.dtype)
+        return learner._replace(memories=self.transformer.remember(rows, support.mask))
+
+    def ask(self, learner: Scored, x: Shaped[Tensor, "n *item"]) -> Float[Tensor, "k n"]:
+        z, _ = run(self.net, None, x, statistics=learner.statistics)
+        scale = Scale(learner.x, learner.mask)
+        alike = _alike(scale, z).repeat_interleave(len(PENALTIES), 0)
+        scores = torch.einsum("smn,ksn->kms", alike, learner.weights)
+        rows = self._rows(learner, scale, scores).to(z.dtype)
+        out: Tensor = self.head(self.norm(self.transformer(rows, learner.memories, learner.mask)))
+        return out.squeeze(-1).to(z.dtype)
+
+    def _rows(self, learner: Scored, scale: Scale, scores: Float[Tensor, "k m s"]) -> Float[Tensor, "k m d"]:
+        """Rows as vectors, by what is said of them and how large the table and the class are."""
+        size = torch.stack([scale.counted.sum(), scale.used.sum().to(scale.x.dtype)]).clamp(min=1).log() / 5
+        table = torch.cat([size.expand(len(learner.share), 2), learner.share[:, None]], -1)
+        table = table[:, None].expand(*scores.shape[:2], 3)
+        out: Tensor = self.of_scores(torch.cat([2 * scores, table], -1))
+        return out
+
+
+def _machines(scale: Scale, target: Float[Tensor, "k n"]) -> tuple[Float[Tensor, "k s n"], Float[Tensor, "k n s"]]:
+    """The weights of each kernel machine, and its leave-one-out scores of the training rows, for each target.
+
+    With G = K + λI, weights are G⁻¹y, and the score of row i without it is yᵢ - (G⁻¹y)ᵢ / (G⁻¹)ᵢᵢ (Rasmussen and
+    Williams 2006, equation 5.12).
+    """
+    both = scale.mask[:, None] & scale.mask
+    alike = torch.where(both, _alike(scale, scale.x), 0.0)[:, None]
+    penalty = torch.tensor(PENALTIES, dtype=alike.dtype, device=alike.device)[:, None, None]
+    unit = torch.eye(len(scale.mask), dtype=alike.dtype, device=alike.device)
+    inverse = torch.linalg.inv((alike + penalty * unit).flatten(0, 1))
+    weights = torch.einsum("sij,kj->ksi", inverse, target)
+    own = inverse.diagonal(dim1=-2, dim2=-1)
+    scores = target[:, None] - weights / own
+    return weights, torch.where(scale.mask, scores, 0.0).transpose(-1, -2)
+
+
+def _alike(scale: Scale, x: Float[Tensor, "m c"]) -> Float[Tensor, "3 m n"]:
+    """How alike rows are to the training rows, by each kernel; a constant in each stands for an intercept."""
+    number = scale.used.to(x.dtype).sum().clamp(min=1)
+    z, known = scale.apart(x), scale.apart(scale.x)
+    linear = z @ known.T / number
+    near = torch.exp(-0.5 * ((scale.rank(x)[:, None] - scale.rank(scale.x)) / REACH).square())
+    additive = (near * scale.used.to(x.dtype)).sum(-1) / number
+    far = z.square().sum(1)[:, None] + known.square().sum(1) - 2 * z @ known.T
+    wide = torch.exp(-far.clamp(min=0) / (2 * number))
+    return torch.stack([linear, additive, wide]) + 1.0
