@@ -16,14 +16,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from quickstudy.errors import DataError, SettingsError
 from quickstudy.estimators.prior_fitted import PriorFittedClassifier
-from quickstudy.methods.memory.tablepfn import TablePFN
+from quickstudy.methods.memory.kernelpfn import KernelPFN
 from quickstudy.methods.metric.protonet import ProtoNet
 from quickstudy.nets import Flatten
 
 
-def small() -> TablePFN:
+def small() -> KernelPFN:
     torch.manual_seed(0)
-    return TablePFN(Flatten((30,)), 10, width=8, hidden=8, heads=2, layers=2)
+    return KernelPFN(Flatten((30,)), 10, width=8, hidden=8, heads=2, layers=2)
 
 
 @parametrize_with_checks([PriorFittedClassifier()])
@@ -129,7 +129,7 @@ def test_more_classes_than_the_prior_had():
 def test_predictions_do_not_need_the_support_again(monkeypatch):
     x, y = blobs()
     fitted = PriorFittedClassifier(small()).fit(x, y)
-    monkeypatch.setattr(TablePFN, "adapt", None)
+    monkeypatch.setattr(KernelPFN, "adapt", None)
     assert len(fitted.predict(x)) == 60
 
 
@@ -143,7 +143,7 @@ def test_pickles_are_small_and_say_the_same():
 
 def test_what_is_no_such_model_is_refused():
     x, y = blobs()
-    with pytest.raises(SettingsError, match="model is protonet; expected a trained tablepfn"):
+    with pytest.raises(SettingsError, match="model is protonet; expected a trained kernelpfn"):
         PriorFittedClassifier(ProtoNet(Flatten((4,)))).fit(x, y)
     with pytest.raises(SettingsError, match="rows is 0; expected a whole number"):
         PriorFittedClassifier(rows=0).fit(x, y)

@@ -20,7 +20,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.estimators.tables import Columns
-from quickstudy.methods.memory.tablepfn import Table, TablePFN
+from quickstudy.methods.memory.against_rest import AgainstRest
 
 __all__ = ["PriorFittedClassifier"]
 
@@ -35,22 +35,23 @@ class Member(NamedTuple):
     """What is known of some columns of a table."""
 
     columns: NDArray[np.int64]
-    learner: Table
+    learner: Any
 
 
 class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Learns a small table in one pass of a network that was fitted to a prior over tables (extra `sklearn`).
 
-    `fit` reads the training rows once and keeps keys and values; nothing is trained, and there is nothing to tune.
-    Tables are taken raw: numbers of any scale, text for names, missing values (None, NaN). The network was trained on
-    random causal models alone (`quickstudy.tasks.prior`), of up to 224 training rows and 30 columns. It has no order
-    of rows, columns or classes, so that there is nothing to average over by permuting them. Larger tables are taken
-    too: any number of classes, each by a pass of its own; of more rows than `rows`, or columns than `columns`, several
-    samples are read, and their probabilities averaged.
+    `fit` solves kernel machines in closed form, passes what they say of the training rows through a transformer, and
+    keeps its keys and values (`quickstudy.methods.memory.kernelpfn`); there is nothing to tune. Tables are taken raw:
+    numbers of any scale, text for names, missing values (None, NaN). The transformer was trained on random causal
+    models alone (`quickstudy.tasks.prior`), of up to 224 training rows and 30 columns. It has no order of rows, columns
+    or classes, so that there is nothing to average over by permuting them. Larger tables are taken too: any number of
+    classes, each by a pass of its own; of more rows than `rows`, or columns than `columns`, several samples are read,
+    and their probabilities averaged.
 
     Args:
-        model: The folder of a run or bundle of `tablepfn`, a `Bundle`, or a trained `TablePFN`; None for the one that
-            comes with quickstudy.
+        model: The folder of a run or bundle of `kernelpfn` or `tablepfn`, a `Bundle`, or one of them trained; None for
+            the one that comes with quickstudy.
         categorical: Places of columns whose values are names even where they are numbers; "auto" for those with text.
         rows: Training rows that are read together, at most.
         columns: Columns of numbers that are read together, at most.
@@ -122,7 +123,8 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each row, by name."""
-        return self.classes_[self.predict_proba(X).argmax(1)]
+        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        return found
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """The probability of each class of `classes_` for each row, [n, classes].
@@ -137,7 +139,7 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         numbers = (self.columns_.numbers(x) - self._middle) / self._spread
         said = np.zeros((len(x), len(self.classes_)))
         for member in self.members_:
-            parts = _tensor(numbers[:, member.columns]).split(BATCH)
+            parts = torch.split(_tensor(numbers[:, member.columns]), BATCH)
             with torch.no_grad():
                 found = [self._method.predict(member.learner, part).mean for part in parts]
             said += torch.cat(found).double().numpy() / len(self.members_)
@@ -203,7 +205,7 @@ def _stratified(y: NDArray[Any], most: int, rng: np.random.Generator) -> NDArray
     return np.sort(np.lexsort((rng.random(len(y)), place))[:most])
 
 
-def _method(model: Any) -> TablePFN:
+def _method(model: Any) -> AgainstRest:
     """The trained network that was asked for."""
     if isinstance(model, (str, Path)) or model is None:
         return _opened(str(TRAINED if model is None else model))
@@ -212,15 +214,15 @@ def _method(model: Any) -> TablePFN:
 
 
 @functools.lru_cache(maxsize=4)
-def _opened(folder: str) -> TablePFN:
+def _opened(folder: str) -> AgainstRest:
     return _checked(Bundle.open(folder).method)
 
 
-def _checked(method: Any) -> TablePFN:
-    if not isinstance(method, TablePFN):
+def _checked(method: Any) -> AgainstRest:
+    if not isinstance(method, AgainstRest):
         name = registry.name_of(type(method)) if isinstance(method, torch.nn.Module) else type(method).__name__
         raise SettingsError(
-            f"model is {name}; expected a trained tablepfn: its run, bundle or instance. Train one with `quickstudy "
-            "train tablepfn --tasks prior`, or leave model out for the one that comes with quickstudy."
+            f"model is {name}; expected a trained kernelpfn: its run, bundle or instance. Train one with `quickstudy "
+            "train kernelpfn --tasks prior`, or leave model out for the one that comes with quickstudy."
         )
     return method.eval()

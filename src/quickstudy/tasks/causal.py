@@ -5,6 +5,7 @@ The numbers of a table are a function of a key and its own number alone; many ta
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -146,7 +147,7 @@ def _layer(dice: _Dice, layer: int, below: Array, number: Ints) -> Array:
     return _scaled(bent)
 
 
-_ACTIVATIONS = (
+_ACTIVATIONS: tuple[Callable[[Array], Array], ...] = (
     np.tanh,
     np.tanh,
     lambda x: x,
@@ -201,7 +202,8 @@ def _merged(dice: _Dice, label: Ints, kinds: Ints, ways: int) -> Ints:
     against = dice.uniform("one against the rest", 1) < 0.7
     joined = np.where(against, ways - 1, joined)
     to = np.where(order < ways, order, joined)
-    return np.take_along_axis(to, label, 1)
+    found: Ints = np.take_along_axis(to, label, 1)
+    return found
 
 
 def _faulty(dice: _Dice, y: Ints, ways: int) -> Ints:

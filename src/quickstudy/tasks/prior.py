@@ -116,7 +116,8 @@ class PriorSource(TaskSource):
         low, high = ends[:, 0], ends[:, 1] + 1
         even, skewed = low + (high - low) * u, low * (high / low) ** u
         found = np.floor(np.where([True, False, False, False], even, skewed) + 1e-9).astype(np.int64)
-        return np.clip(found, ends[:, 0], ends[:, 1])
+        within: NDArray[np.int64] = np.clip(found, ends[:, 0], ends[:, 1])
+        return within
 
     def _key(self, purpose: str) -> int:
         return chance.key("prior", purpose, self.split, self.seed, self.flat)
