@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from serve import browser, served
+from serve import asking, browser, served
 from serve.browser import cross, draw, picture, ring, touch, zigzag
 from serve.served import Served
 
@@ -50,6 +49,15 @@ def locked(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Iterator[S
     running.stop()
 
 
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """A server with models of text and of numbers."""
+    running = asking.Running(tmp_path_factory.mktemp("mixed"), asking.bundle("text"), asking.bundle("vector"))
+    running.start()
+    yield running
+    running.stop()
+
+
 @pytest.fixture
 def visit(chromium: Any) -> Iterator[Any]:
     """Opens pages, and fails where one logged an error, broke its security policy or asked another host."""
@@ -77,12 +85,18 @@ def visit(chromium: Any) -> Iterator[Any]:
 
 
 def row(page: Any, name: str) -> Any:
-    return page.locator("#classes > li").filter(has=page.get_by_role("button", name=f"Delete class {name}", exact=True))
+    return page.locator("#classes > li").filter(has=page.locator(f'[aria-label="Delete class {name}"]'))
 
 
 def teach(page: Any, strokes: list[browser.Stroke], name: str, hand: Any = draw) -> None:
     hand(page, strokes)
     row(page, name).get_by_role("button", name=f"This is {name}").click()
+
+
+def asks(page: Any, strokes: list[browser.Stroke], hand: Any = draw) -> None:
+    """Draw on a clean sheet."""
+    page.get_by_role("button", name="Clear").click()
+    hand(page, strokes)
 
 
 def says(page: Any, name: str) -> None:
@@ -105,7 +119,7 @@ def test_two_drawn_characters_are_taught_and_told_apart(visit: Any, server: Serv
     page = visit(server.url)
     taught(page)
     for name, strokes in {"A": ring(0.27, (0.52, 0.49)), "B": cross(0.33, (0.48, 0.5))}.items():
-        draw(page, strokes)
+        asks(page, strokes)
         says(page, name)
     for name in "AB":
         counts(page, name, 1)
@@ -272,56 +286,63 @@ def test_everything_has_a_name_and_can_be_read(visit: Any, server: Served, schem
     assert (browser.nameless(page), browser.faint(page)) == ([], [])
 
 
-def test_a_text_model_is_taught_by_typing(visit: Any, server: Served) -> None:
-    """The server's part is played here: a model of text takes more than tests install."""
-    page = visit(server.url)
-    play(page, {"kind": "text", "item": [384]})
-    page.reload()
-    for text, name in (("where is my card", "A"), ("play some music", "B")):
-        page.get_by_label("A text", exact=True).fill(text)
-        row(page, name).get_by_role("button", name=f"This is {name}").click()
+def test_a_text_model_is_taught_by_typing_and_from_a_file(visit: Any, mixed: Served, tmp_path: Path) -> None:
+    page = visit(mixed.url)
+    page.get_by_label("Model", exact=True).select_option("text")
+    box = page.get_by_label("A text", exact=True)
+    box.fill("a bad cab")
+    row(page, "A").get_by_role("button", name="This is A").click()
+    (tmp_path / "texts.txt").write_text("he hugged her\n\nfe gh\n")
+    with page.expect_file_chooser() as asked:
+        row(page, "B").get_by_role("button", name="Add a text file to B").click()
+    asked.value.set_files(tmp_path / "texts.txt")
+    counts(page, "B", 2)
     page.wait_for_url("**/#*")
-    page.get_by_label("A text", exact=True).fill("is my card lost?")
-    page.get_by_text("Unlike anything it was taught").first.wait_for()
-    page.get_by_text("Nearest: A, 60 %").wait_for()
-    assert row(page, "B").locator(".quote").inner_text() == "play some music"
-    assert (
-        json.dumps({"inputs": [{"text": "What shall I say?"}]}, separators=(",", ":"))
-        in page.locator("#curl").inner_text()
-    )
+    box.fill("bad a cab")
+    says(page, "A")
+    assert row(page, "B").locator(".quote").all_inner_texts() == ["he hugged her", "fe gh"]
+    assert '{"inputs":[{"text":"What shall I say?"}]}' in page.locator("#curl").inner_text()
 
 
-def test_numbers_are_checked_before_they_are_sent(visit: Any, server: Served) -> None:
-    page = visit(server.url)
-    play(page, {"kind": "vector", "item": [3]})
-    page.reload()
+def test_numbers_are_checked_before_they_are_sent(visit: Any, mixed: Served) -> None:
+    page = visit(mixed.url)
+    page.get_by_label("Model", exact=True).select_option("vector")
     box = page.get_by_label("A row of 3 numbers")
-    box.fill("1 2")
-    page.get_by_text("This has 2 numbers; this model takes 3.").wait_for()
-    box.fill("1, two, 3")
-    page.get_by_text("This has something that is no number.").wait_for()
-    box.fill("1\t2\t3\n4\t5\t-6e1")
+    for text, problem in {
+        "1 2": "This has 2 numbers; this model takes 3.",
+        "1, two, 3": "This has something that is no number.",
+        "1 2 3\n4 5": "Row 2 has 2 numbers; this model takes 3.",
+    }.items():
+        box.fill(text)
+        page.locator("#asking-error").get_by_text(problem).wait_for()
+    box.fill("1\t2\t3\n4\t5\t6e0")
     row(page, "A").get_by_role("button", name="This is A").click()
     counts(page, "A", 2)
+    box.fill("-1; -2; -3.5")
+    row(page, "B").get_by_role("button", name="This is B").click()
+    page.wait_for_url("**/#*")
+    box.fill("2 3 4")
+    says(page, "A")
 
 
-def play(page: Any, model: dict[str, Any]) -> None:
-    """Answer as a server would whose learner has a class A and a class B."""
-    held: dict[str, int] = {}
-    about = {"name": "stand-in", "version": "0" * 12, "ways": None, "trained_on": {}} | model
+def test_what_is_unlike_everything_is_said_to_be(visit: Any, server: Served) -> None:
+    page = visit(server.url)
+    taught(page)
+    said = {"class": "A", "probability": 0.6, "probabilities": {"A": 0.6, "B": 0.4}, "known": False}
+    page.route("**/predict", lambda route: route.fulfill(json={"predictions": [said]}))
+    draw(page, zigzag())
+    page.locator("#verdict").get_by_text("Unlike anything it was taught").wait_for()
+    page.get_by_text("Nearest is A.").wait_for()
+    assert page.locator(".best").count() == 0
 
-    def learner(route: Any) -> None:
-        if route.request.method == "POST":
-            for each in route.request.post_data_json["examples"]:
-                held[each["class"]] = held.get(each["class"], 0) + 1
-        classes = [{"name": name, "examples": n} for name, n in held.items()]
-        facts = {"id": "1" * 32, "name": "", "model": "stand-in", "version": "0" * 12, "newest": True}
-        route.fulfill(json=facts | {"classes": classes, "created": "2026-01-01T00:00:00Z"}, status=200)
 
-    prediction = {"class": "A", "probability": 0.6, "probabilities": {"A": 0.6, "B": 0.4}, "known": False}
-    page.route("**/v1/learners**", learner)
-    page.route("**/v1/learners/*/predict", lambda route: route.fulfill(json={"predictions": [prediction]}))
-    page.route("**/v1/models", lambda route: route.fulfill(json={"models": [about]}))
+def test_what_is_drawn_small_in_a_corner_is_framed(visit: Any, server: Served) -> None:
+    page = visit(server.url)
+    teach(page, ring(0.08, (0.15, 0.15)), "A")
+    teach(page, cross(0.08, (0.85, 0.8)), "B")
+    page.wait_for_url("**/#*")
+    draw(page, ring())
+    says(page, "A")
 
 
 def test_what_the_server_refuses_is_said_beside_the_class(visit: Any, server: Served) -> None:

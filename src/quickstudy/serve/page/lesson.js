@@ -17,6 +17,7 @@ export class Lesson {
   gone = false;
   #busy = false;
   #turn = 0;
+  #step = Promise.resolve();
 
   /**
    * `changed(learned)` is called whenever something is new, with true where predictions may be; `refused` where the
@@ -87,6 +88,8 @@ export class Lesson {
 
   /** Remove a class with its examples. Throws what the server says against it. */
   async remove(one) {
+    one.waiting = [];
+    await this.#step; // what is on its way would bring the class back
     if (this.learner && one.count) {
       await this.#settle(await ask("DELETE", `learners/${this.learner.id}/classes/${encodeURIComponent(one.name)}`));
     }
@@ -115,14 +118,14 @@ export class Lesson {
     if (this.#busy) return;
     this.#busy = true;
     try {
-      while (!this.trouble && !this.gone && this.waiting && (this.learner || this.taught.length >= ENOUGH)) await this.#step();
+      while (!this.trouble && !this.gone && this.waiting && (this.learner || this.taught.length >= ENOUGH)) await (this.#step = this.#next());
     } finally {
       this.#busy = false;
       this.changed(false);
     }
   }
 
-  async #step() {
+  async #next() {
     const turn = this.#turn; // another lesson may have begun when the answer comes
     const batch = this.learner ? [this.classes.find((each) => each.waiting.length)] : this.taught;
     const sent = batch.map((one) => ({ one, samples: portion(one.waiting, LETTERS / batch.length) }));

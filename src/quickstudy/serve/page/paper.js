@@ -134,7 +134,7 @@ export function contain(pencil, bitmap, side) {
 function framed(strokes) {
   const [left, right, top, bottom] = [0, 1].flatMap((axis) => {
     const along = strokes.flat().map((point) => point[axis]);
-    return [Math.min(...along), Math.max(...along)];
+    return [along.reduce((a, b) => Math.min(a, b)), along.reduce((a, b) => Math.max(a, b))];
   });
   const length = Math.max(right - left, bottom - top);
   const scale = length < DOT ? 1 : Math.min(LARGEST, Math.max(SMALLEST, length)) / length;

@@ -84,10 +84,10 @@ class Row {
     this.teach = make("button", { type: "button", className: "teach" });
     this.chosen = make("input", { type: "file", multiple: true, hidden: true });
     this.choose = make("button", { type: "button", className: "quiet" });
-    this.remove = make("button", { type: "button", className: "quiet" }, "Delete");
+    this.remove = make("button", { type: "button", className: "quiet cross" }, "✕");
     this.error = make("p", { id: `${id}-error`, className: "error", role: "alert" });
-    this.head = make("div", { className: "head" }, this.name, this.count, this.share);
-    const buttons = make("div", { className: "acts" }, this.teach, this.choose, this.chosen, this.remove);
+    this.head = make("div", { className: "head" }, this.name, this.count, this.share, this.remove);
+    const buttons = make("div", { className: "acts" }, this.teach, this.choose, this.chosen);
     const body = make("div", { className: "body" }, this.samples, buttons);
     this.root = make("li", { className: "class card" }, this.head, this.bar, body, this.error);
     this.#listen(acts);
@@ -134,7 +134,8 @@ class Row {
     this.choose.setAttribute("aria-label", `${files} to ${called}`);
     this.chosen.accept = accept;
     this.chosen.setAttribute("aria-label", `Examples of ${called}`);
-    this.remove.setAttribute("aria-label", `Delete class ${called}`);
+    this.remove.title = `Delete class ${called}`;
+    this.remove.setAttribute("aria-label", this.remove.title);
     this.#examples(held);
   }
 

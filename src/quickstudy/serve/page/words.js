@@ -49,7 +49,7 @@ export function verdict(prediction, input, lesson) {
   const [[first, p], second] = ranked;
   const own = input?.taught ? " This is an example it was given: something new tests it better." : "";
   if (prediction.known === false) {
-    return { text: "Unlike anything it was taught", note: `Nearest: ${first}, ${percent(p)}.${own}`, unknown: true };
+    return { text: "Unlike anything it was taught", note: `Nearest is ${first}. The bars compare its classes with each other.${own}`, unknown: true };
   }
   const torn = second && p < FAIRLY ? `Torn between ${first} and ${second[0]}.` : "";
   const note = torn || (p < SURE ? "Fairly sure." : "Sure.");
