@@ -46,7 +46,7 @@ _STORE: dict[type[StoreError], tuple[int, str, str, float | None]] = {
     StoreFullError: (
         507,
         "store_full",
-        "the server has no room for more. Nothing was changed; what there is can still be asked and deleted.",
+        "the server has no room for more. Nothing was changed; what there is can still be asked.",
         None,
     ),
     StoreDamagedError: (
