@@ -85,7 +85,7 @@ class Engine:
         Raises:
             SettingsError: they do not fit each other.
         """
-        x = self._inputs(x, "the support")
+        x = self._inputs(x, "the support", place_of(self.method))
         if len(y) != len(x):
             raise SettingsError(f"got {len(x)} examples and {len(y)} labels; expected a label for each example.")
         return self._of_values(x, y, ways) if self.likelihood == "gaussian" else self._of_classes(x, y, ways)
@@ -107,13 +107,14 @@ class Engine:
         Raises:
             SettingsError: inputs of another shape.
         """
-        states = [self._here(state) for state, _, _ in asked]
-        inputs = [self._inputs(x, "the inputs") for _, x, _ in asked]
-        shapes = [many.shapes(state) for state in states]
+        place = place_of(self.method)
+        inputs = [self._inputs(x, "the inputs", place) for _, x, _ in asked]
+        shapes = [many.shapes(state) for state, _, _ in asked]
         found: dict[int, Prediction] = {}
         for group in many.groups(range(len(asked)), lambda at: shapes[at], lambda at: len(inputs[at])):
             x = many.padded_inputs([inputs[at] for at in group])
-            said = self._mapped(self.method.predict, x, tree.stack([states[at] for at in group]), x)
+            states = many.stacked([asked[at][0] for at in group], place[0])
+            said = self._mapped(self.method.predict, x, states, x)
             for at, each in zip(group, said, strict=True):
                 found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else asked[at][2])
         return [found[at] for at in range(len(asked))]
@@ -154,17 +155,13 @@ class Engine:
         one = chance.noise(chance.key("adapt"), [0], self.method.noise_size).to(*place_of(self.method))
         return (one.repeat(tasks, 1),)
 
-    def _here(self, state: Any) -> Any:
-        device = place_of(self.method)[0]
-        return tree.map_leaves(lambda leaf: leaf.to(device), state)
-
-    def _inputs(self, x: Tensor, what: str) -> Tensor:
+    def _inputs(self, x: Tensor, what: str, place: tuple[torch.device, torch.dtype]) -> Tensor:
         if x.shape[1:] != self.item or not len(x):
             raise SettingsError(
                 f"{what} have shape {list(x.shape)}; expected {['n', *self.item]}, of one example or more. Make them "
                 "with the bundle's encoder."
             )
-        return x.to(*place_of(self.method))
+        return x.to(*place)
 
     def _of_values(self, x: Tensor, y: Labels, ways: int | None) -> Prepared:
         if ways is not None:

@@ -12,7 +12,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Bool, Tensor
 
-__all__ = ["among", "apart", "by_rounds", "cut", "groups", "padded", "padded_inputs", "shapes"]
+__all__ = ["among", "apart", "by_rounds", "cut", "groups", "padded", "padded_inputs", "shapes", "stacked"]
 
 T = TypeVar("T")
 
@@ -55,13 +55,35 @@ def _longer(values: Tensor, length: int) -> Tensor:
 
 def apart(batch: Any) -> list[Any]:
     """A tree with a leading axis of tasks as the list of its slices, none of which keeps the others in memory."""
-    return [tree.map_leaves(torch.clone, each) for each in tree.unstack(batch)]
+    flat, spec = tree.flatten(batch)
+    slices = zip(*(leaf.unbind() for leaf in flat), strict=True)
+    return [tree.unflatten([leaf.clone() for leaf in each], spec) for each in slices]
 
 
 def shapes(state: Any) -> Hashable:
     """What the states of learners must share to be stacked."""
-    leaves, spec = tree.flatten(state)
-    return str(spec), tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    # by hand, for torch's own walk through a tree takes longer than the work on a small task
+    if isinstance(state, Tensor):
+        return state.shape, state.dtype
+    parts = state.items() if isinstance(state, dict) else enumerate(state)
+    return type(state), tuple((name, shapes(each)) for name, each in parts)
+
+
+def stacked(states: Sequence[Any], device: torch.device) -> Any:
+    """States of equal `shapes` as one with a leading axis of tasks, on a device."""
+    flat: list[list[Tensor]] = [[] for _ in states]
+    for state, leaves in zip(states, flat, strict=True):
+        _collect(state, leaves, device)
+    spec = tree.flatten(states[0])[1]
+    return tree.unflatten([torch.stack(column) for column in zip(*flat, strict=True)], spec)
+
+
+def _collect(state: Any, leaves: list[Tensor], device: torch.device) -> None:
+    if isinstance(state, Tensor):
+        leaves.append(state if state.device == device else state.to(device))
+        return
+    for each in state.values() if isinstance(state, dict) else state:
+        _collect(each, leaves, device)
 
 
 def by_rounds(y: Sequence[int]) -> list[int]:
