@@ -42,7 +42,7 @@ def shown(found: Record, digits: int = 3, scale: float = 1.0) -> str:
 
 def small_tables(record: Record) -> list[Row]:
     summary = record["summary"]
-    apart, seconds = summary["prior-fitted minus logistic regression"], summary["seconds a table"]
+    apart = summary["prior-fitted minus logistic regression"]
     auc = summary["mean auc"]
     count = summary["tables"]
     return [
@@ -61,12 +61,17 @@ def small_tables(record: Record) -> list[Row]:
             "tables on which it is at most 0.01 behind",
             f"{apart['tables at most 0.01 behind']} of {count}",
         ),
+    ] + [
         Row(
-            "seconds to fit and predict a table, one thread: the median, the most",
-            f"{seconds['median']:.2f}, {seconds['most']:.2f}",
+            f"{what} to fit and predict a table, one thread: the median, the most",
+            f"{summary[key]['median']:.2f}, {summary[key]['most']:.2f}",
             "below 1",
-            seconds["most"] < 1,
-        ),
+            summary[key]["most"] < 1,
+        )
+        for what, key in (
+            ("seconds of the processor", "processor seconds a table"),
+            ("wall-clock seconds (other work beside it)", "seconds a table"),
+        )
     ]
 
 

@@ -8,6 +8,7 @@ from quickstudy.core.extras import extra
 extra("sklearn", "sklearn")
 
 from quickstudy.estimators.classifier import FewShotClassifier  # noqa: E402 (scikit-learn is asked for first)
+from quickstudy.estimators.prior_fitted import PriorFittedClassifier  # noqa: E402
 from quickstudy.estimators.regressor import FewShotRegressor  # noqa: E402
 
-__all__ = ["FewShotClassifier", "FewShotRegressor"]
+__all__ = ["FewShotClassifier", "FewShotRegressor", "PriorFittedClassifier"]

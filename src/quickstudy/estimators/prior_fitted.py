@@ -20,6 +20,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.estimators.tables import Columns
+from quickstudy.evaluate.evaluate import place_of
 from quickstudy.methods.memory.against_rest import AgainstRest
 
 __all__ = ["PriorFittedClassifier"]
@@ -123,7 +124,8 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def predict(self, X: Any) -> NDArray[Any]:
         """The most likely class of each row, by name."""
-        found: NDArray[Any] = self.classes_[self.predict_proba(X).argmax(1)]
+        said = self.predict_proba(X)
+        found: NDArray[Any] = self.classes_[said.argmax(1)]
         return found
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -139,7 +141,7 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         numbers = (self.columns_.numbers(x) - self._middle) / self._spread
         said = np.zeros((len(x), len(self.classes_)))
         for member in self.members_:
-            parts = torch.split(_tensor(numbers[:, member.columns]), BATCH)
+            parts = torch.split(self._tensor(numbers[:, member.columns]), BATCH)
             with torch.no_grad():
                 found = [self._method.predict(member.learner, part).mean for part in parts]
             said += torch.cat(found).double().numpy() / len(self.members_)
@@ -167,9 +169,12 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
 
     def _read(self, x: NDArray[Any], y: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> Member:
         labels = torch.nn.functional.one_hot(torch.as_tensor(y[rows]), len(self.classes_)).bool()
-        support = Examples(_tensor(x[np.ix_(rows, columns)]), labels, torch.ones(len(rows), dtype=torch.bool))
+        support = Examples(self._tensor(x[np.ix_(rows, columns)]), labels, torch.ones(len(rows), dtype=torch.bool))
         with torch.no_grad():
             return Member(columns, self._method.adapt(support))
+
+    def _tensor(self, x: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.clip(x, -1e6, 1e6)).to(place_of(self._method)[1])
 
 
 class _Scaled:
@@ -179,10 +184,6 @@ class _Scaled:
         self.middle, spread = x.mean(0), x.std(0)
         self.spread = np.where(spread > 0, spread, 1.0)
         self.x = (x - self.middle) / self.spread
-
-
-def _tensor(x: NDArray[Any]) -> Tensor:
-    return torch.as_tensor(np.clip(x, -1e6, 1e6), dtype=torch.float32)
 
 
 def _telling(x: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.float64]:
@@ -215,7 +216,8 @@ def _method(model: Any) -> AgainstRest:
 
 @functools.lru_cache(maxsize=4)
 def _opened(folder: str) -> AgainstRest:
-    return _checked(Bundle.open(folder).method)
+    # in double precision, for what is said of a row must not depend on which rows are asked with it
+    return _checked(Bundle.open(folder).method).double()
 
 
 def _checked(method: Any) -> AgainstRest:

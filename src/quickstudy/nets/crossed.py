@@ -61,7 +61,8 @@ class Crossed(nn.Module):
         if first:
             x, z = x[..., :1, :], z[..., :1, :]
         x = x + self.along(z, memory, used)
-        return x + self.perceptron(self.norms[2](x))
+        out: Tensor = x + self.perceptron(self.norms[2](x))
+        return out
 
 
 class CrossedTransformer(nn.Module):

@@ -191,7 +191,8 @@ def _cut(score: Array, kinds: Ints, shares: Array) -> Ints:
     rows = score.shape[1]
     rank = score.argsort(1).argsort(1)
     ends = np.floor(shares.cumsum(-1) * (rows - kinds[:, None]) + TINY).astype(np.int64) + np.arange(1, KINDS + 1)
-    return np.minimum((rank[..., None] >= ends[:, None]).sum(-1), kinds[:, None] - 1)
+    found: Ints = np.minimum((rank[..., None] >= ends[:, None]).sum(-1), kinds[:, None] - 1)
+    return found
 
 
 def _merged(dice: _Dice, label: Ints, kinds: Ints, ways: int) -> Ints:
