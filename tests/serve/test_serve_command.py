@@ -6,8 +6,10 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -33,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def serving(folder: Path, *words: str) -> Iterator[tuple[int, subprocess.Popen[str]]]:
+def serving(folder: Path, *words: str, ready: bool = True) -> Iterator[tuple[int, subprocess.Popen[str]]]:
     """`quickstudy serve` in a process of its own: its port, when it is ready, and the process."""
     command = [sys.executable, "-m", "quickstudy", "serve", *words, "--port", "0"]
     process = subprocess.Popen(
@@ -45,7 +47,7 @@ def serving(folder: Path, *words: str) -> Iterator[tuple[int, subprocess.Popen[s
         assert said, "it does not start"
         port = int(said[1])
         until = time.monotonic() + 60
-        while ask(port, "GET", "/readyz")[0] != 200:
+        while ready and ask(port, "GET", "/readyz")[0] != 200:
             assert time.monotonic() < until, "it does not become ready"
             time.sleep(0.05)
         yield port, process
@@ -90,6 +92,45 @@ def test_several_processes_serve_together(tmp_path: Path, model: Path) -> None:
         assert process.wait(60) == 0
     assert (tmp_path / "learners.db").exists()
     assert list((tmp_path / "versions" / "vector").iterdir())
+
+
+def test_https_as_uvicorn_speaks_it(tmp_path: Path, model: Path) -> None:
+    if (openssl := shutil.which("openssl")) is None:
+        pytest.skip("there is no openssl to make a certificate with")
+    made = [
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=localhost",
+    ]
+    names = ["-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([openssl, *made, *names], cwd=tmp_path, check=True, capture_output=True)
+    words = ("--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem")
+    trusted = ssl.create_default_context()
+    with serving(tmp_path, str(model), *words, ready=False) as (port, _):
+        trusted.load_verify_locations(tmp_path / "cert.pem")
+        line = http.client.HTTPSConnection("127.0.0.1", port, timeout=30, context=trusted)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                line.request("GET", "/readyz")
+                with line.getresponse() as answer:
+                    assert (answer.status, json.load(answer)["ready"]) == (200, True)
+                break
+            except OSError:
+                line.close()
+                assert time.monotonic() < until, "it does not become ready"
+                time.sleep(0.05)
+        line.close()
 
 
 def test_what_it_refuses_to_serve(
