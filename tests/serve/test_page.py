@@ -74,6 +74,7 @@ def visit(chromium: Any) -> Iterator[Any]:
         page.on("pageerror", lambda error: wrong.append(str(error)))
         page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
         page.on("request", lambda asked: asked.url.startswith(url) or wrong.append(asked.url))
+        page.on("filechooser", lambda chooser: None)  # or its dialogs are caught only now and then
         page.goto(url)
         return page
 
@@ -156,8 +157,8 @@ def test_a_class_is_renamed_until_it_has_an_example(visit: Any, server: Served) 
     page = visit(server.url)
     page.get_by_label("Name of the class").first.fill("alpha")
     teach(page, ring(), "alpha")
-    assert page.get_by_label("Name of the class").count() == 1
     page.get_by_role("heading", name="alpha").wait_for()
+    assert page.get_by_label("Name of the class").count() == 1
     page.get_by_label("Name of the class").fill("alpha")
     page.get_by_text("There is a class “alpha” already").wait_for()
     assert page.get_by_role("button", name="This is it").is_disabled()
