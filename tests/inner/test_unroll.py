@@ -8,7 +8,8 @@ import torch
 from quickstudy import SGD, Adam, LearnedRates, Momentum, over_tasks, unroll
 from quickstudy.core import tree
 from quickstudy.errors import SettingsError
-from quickstudy.inner import loop
+from quickstudy.inner import descend, loop
+from quickstudy.inner.stretch import stretch
 
 RULES = [
     SGD(rate=0.3),
@@ -239,3 +240,60 @@ def test_small_losses_keep_more_steps():
     convolution = {**start(), "c": normal(2, 2, 3, 3)}
     assert [loop._stored(params, support()) for params in (large, convolution)] == [loop.STORED] * 2
     assert loop._stored(start(), support()) == (loop.MANY if loop.SMALL else loop.STORED)
+
+
+@pytest.fixture
+def stretched(monkeypatch):
+    """Nothing is small enough to be kept; how many stretches were taken."""
+    taken = []
+    monkeypatch.setattr(loop, "SMALL", 0)
+    monkeypatch.setattr(loop, "STORED", 2)
+    monkeypatch.setattr(loop, "PATH", 0)
+    monkeypatch.setattr(loop, "stretch", lambda walk, *values: taken.append(1) or stretch(walk, *values))
+    return taken
+
+
+@pytest.mark.parametrize("rule", RULES, ids=str)
+def test_where_it_ends_and_the_derivative_of_it_are_the_same_in_stretches(rule, stretched):
+    """Ten steps are three stretches of three, one of one, and the two that are kept."""
+    query, mask = (normal(5, 3, seed=9), normal(5, seed=10), torch.ones(5)), support()[2]
+    at = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), (start(), *support()[:2], rule.learned(start())))
+
+    def slopes(end_of):
+        params, x, y, learned = at
+        end = end_of(loss, params, (x, y, mask), rule=rule, steps=12, learned=learned)
+        return end, torch.autograd.grad(loss(end, *query), tree.leaves(at))
+
+    end, found = slopes(descend)
+    assert len(stretched) == 4
+    whole, expected = slopes(lambda *given, **asked: unroll(*given, **asked, gradient="unrolled")[-1])
+    for ours, theirs in zip((*end.values(), *found), (*whole.values(), *expected), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_stretches_are_for_plain_differentiation(stretched):
+    """Mapped, or without gradients, a loop goes its way in one."""
+    data = tree.stack([support(seed) for seed in (5, 15)])
+    params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+    rule = SGD(rate=0.3)
+    ends = over_tasks(lambda task: descend(loss, params, task, rule=rule, steps=7), data, how="map")
+    with torch.no_grad():
+        alone = descend(loss, params, support(), rule=rule, steps=7)
+    assert not stretched
+    for name, end in ends.items():
+        torch.testing.assert_close(end[0], alone[name])
+
+
+def test_a_stretch_is_computed_again_in_the_precision_of_the_way_there(stretched):
+    params = tree.map_leaves(lambda leaf: leaf.float().requires_grad_(), start())
+    data = tree.map_leaves(lambda leaf: leaf.float() if leaf.is_floating_point() else leaf, support())
+
+    def slope(gradient, end_of):
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss(end_of(loss, params, data, rule=SGD(rate=0.1), steps=6, gradient=gradient), *data)
+        return torch.autograd.grad(value, list(params.values()))
+
+    narrow = slope("exact", descend)
+    assert stretched
+    for ours, theirs in zip(narrow, slope("unrolled", descend), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=0.05, atol=0.01)

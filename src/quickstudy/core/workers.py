@@ -94,9 +94,8 @@ class Workers:
         """
         if self.count == 1:
             return slopes, number
-        kind = {"dtype": number.dtype, "device": number.device}
-        full = [torch.zeros(s, **kind) if slope is None else slope for slope, s in zip(slopes, shapes, strict=True)]
-        notes = torch.tensor([self.stop, *(slope is not None for slope in slopes)], **kind)
+        full = [number.new_zeros(s) if slope is None else slope for slope, s in zip(slopes, shapes, strict=True)]
+        notes = number.new_tensor([float(self.stop), *(float(slope is not None) for slope in slopes)])
         flat = torch.cat([*(slope.flatten() for slope in full), number.reshape(1), notes])
         with _in_touch():
             distributed.all_reduce(flat)

@@ -13,7 +13,7 @@ import torch
 
 from quickstudy.core import tree
 from quickstudy.core.shapes import Float, Tensor
-from quickstudy.inner.loop import Loss, unroll
+from quickstudy.inner.loop import Loss, descend
 from quickstudy.inner.rules import Params, Rule
 
 __all__ = ["Solution", "conjugate_gradient", "hessian_product", "proximal"]
@@ -112,8 +112,8 @@ class _Minimum(torch.autograd.Function):
             apart = sum((params[name] - centre[name]).square().sum() for name in params)
             return problem.loss(params, *data) + 0.5 * problem.strength * apart
 
-        path = unroll(penalised, start, (start, *data), rule=problem.rule, steps=problem.steps, gradient="first-order")
-        return tuple(leaf.clone() for leaf in path[-1].values())
+        end = descend(penalised, start, (start, *data), rule=problem.rule, steps=problem.steps, gradient="first-order")
+        return tuple(leaf.clone() for leaf in end.values())
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Flat) -> None:

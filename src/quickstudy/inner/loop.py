@@ -3,13 +3,14 @@
 The exact meta-gradient keeps what the last few steps computed, and of the steps before them only the parameters: on the
 way back the cotangent of such a step is pushed through one Hessian-vector product, which computes the step again
 (Kemaev et al. 2025, "Scalable meta-learning via mixed-mode differentiation"). So a few steps cost no more than they do
-unrolled, and peak memory does not grow with more of them.
+unrolled, and peak memory hardly grows with more of them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -18,8 +19,9 @@ from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.inner.rules import Params, Rule
+from quickstudy.inner.stretch import stretch
 
-__all__ = ["Gradient", "unroll"]
+__all__ = ["Gradient", "descend", "unroll"]
 
 Gradient = Literal["exact", "first-order", "unrolled"] | Annotated[str, Field(pattern=r"^last-[1-9]\d*$")]
 """How the end of an inner loop depends on its start.
@@ -37,6 +39,8 @@ STORED = 5
 SMALL, MANY = 2**16, 50
 """Of a loss that reads no more than SMALL bytes of parameters and data, and has no convolutions, this many steps are
 kept: some megabytes at most, where computing a step of such a loss again, mapped, takes eight times as long."""
+PATH = 2**25
+"""Bytes of the parameters of steps to compute again above which not all of them are kept."""
 
 Loss = Callable[..., Tensor]
 Slope = Callable[[Loss, Params, tuple[Any, ...]], Params]
@@ -69,18 +73,69 @@ def unroll(
         SettingsError: `gradient` is none of these.
     """
     learned = rule.learned(params) if learned is None else learned
-    state = rule.start(params)
-    path = [params]
+    state, path = rule.start(params), [params]
     for slope_of in _slopes(gradient, steps, _stored(params, data)):
-        params, state = rule.step(params, slope_of(loss, params, data), state, learned)
+        params, state = _Steps(rule, loss, [slope_of]).end(params, state, data, learned)
         path.append(params)
     return path
 
 
+def descend(
+    loss: Loss,
+    params: Params,
+    data: tuple[Any, ...],
+    *,
+    rule: Rule,
+    steps: int,
+    gradient: Gradient = "exact",
+    learned: Params | None = None,
+) -> Params:
+    """Where `unroll` ends, for whom the points before are of no use: a long inner loop then needs less memory.
+
+    Takes and raises what `unroll` does. Where the parameters of the steps to compute again would take more than
+    `PATH` bytes, they are cut into stretches, each of which is walked again on the way back: `inner.stretch`.
+    """
+    learned = rule.learned(params) if learned is None else learned
+    slopes = _slopes(gradient, steps, _stored(params, data))
+    state = rule.start(params)
+    far = slopes.count(_exact_slope)
+    if gradient == "exact" and far * _size(params) > PATH and _plainly_differentiated((params, data, learned)):
+        length = math.isqrt(far)
+        for first in range(0, far, length):
+            some = _Steps(rule, loss, slopes[first : min(first + length, far)])
+            params, state = stretch(some.end, params, state, data, learned)
+        slopes = slopes[far:]
+    return _Steps(rule, loss, slopes).end(params, state, data, learned)[0]
+
+
+class _Steps(NamedTuple):
+    """Steps of an inner loop: of which rule, down which loss, and how each slope is taken."""
+
+    rule: Rule
+    loss: Loss
+    slopes: list[Slope]
+
+    def end(self, params: Params, state: Any, data: tuple[Any, ...], learned: Params) -> tuple[Params, Any]:
+        """The parameters and the rule's state after them."""
+        for slope_of in self.slopes:
+            params, state = self.rule.step(params, slope_of(self.loss, params, data), state, learned)
+        return params, state
+
+
+def _size(values: Any) -> int:
+    """In bytes."""
+    return sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(values))
+
+
+def _plainly_differentiated(values: Any) -> bool:
+    """Whether `.backward()` will come here, and nothing else."""
+    return torch.is_grad_enabled() and not _transformed() and any(leaf.requires_grad for leaf in tree.leaves(values))
+
+
 def _stored(params: Params, data: tuple[Any, ...]) -> int:
     """How many of the last steps are kept of an exact inner loop."""
-    read = sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves((params, data)))
-    return MANY if read <= SMALL and all(leaf.ndim <= 2 for leaf in params.values()) else STORED
+    small = _size((params, data)) <= SMALL and all(leaf.ndim <= 2 for leaf in params.values())
+    return MANY if small else STORED
 
 
 def _slopes(gradient: str, steps: int, stored: int) -> list[Slope]:

@@ -14,7 +14,7 @@ from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Likelihood, Mixture
 from quickstudy.core.settings import Choice, Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.inner import SGD, Gradient, Rule, unroll
+from quickstudy.inner import SGD, Gradient, Rule, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.bayesian import members
 from quickstudy.methods.bayesian.members import Members, Spread
@@ -110,7 +110,7 @@ class ABML(MetaLearner):
         prior = self._prior()
         drawn = noise[0] if noise else self.head.weight.new_zeros(self.noise_size)
         draws = members.rows(drawn, prior.mean)
-        end = unroll(
+        end = descend(
             self._bound,
             _stepping(prior),
             (prior, draws[: self.inner_samples], support),
@@ -118,7 +118,7 @@ class ABML(MetaLearner):
             steps=steps,
             gradient=self.gradient,
             learned=given(self.rates),
-        )[-1]
+        )
         return _spread(end), draws[self.inner_samples :]
 
     def _bound(self, params: Params, prior: Spread, draws: list[Params], support: Examples) -> Float[Tensor, ""]:

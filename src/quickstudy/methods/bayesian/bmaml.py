@@ -16,7 +16,7 @@ from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Likelihood, Mixture
 from quickstudy.core.settings import Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.inner import Gradient, unroll
+from quickstudy.inner import Gradient, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.bayesian import members
 from quickstudy.methods.bayesian.members import Members
@@ -108,7 +108,7 @@ class BMAML(MetaLearner):
 
     def _stepped(self, start: Params, examples: Examples, steps: int) -> Params:
         together = partial(_together, net=self.net, kind=self.likelihood)
-        return unroll(together, start, (examples,), rule=self.rule, steps=steps, gradient=self.gradient)[-1]
+        return descend(together, start, (examples,), rule=self.rule, steps=steps, gradient=self.gradient)
 
     def _settled(self, particles: Params, support: Examples) -> Members:
         return members.settled(self.net, tree.unstack(particles), support)

@@ -14,7 +14,7 @@ from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Likelihood, Mixture
 from quickstudy.core.settings import Choice, Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.inner import SGD, Gradient, LearnedRates, Rule, unroll
+from quickstudy.inner import SGD, Gradient, LearnedRates, Rule, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.bayesian import members
 from quickstudy.methods.bayesian.members import Members, Spread
@@ -102,7 +102,7 @@ class PLATIPUS(MetaLearner):
     def _stepped(self, which: str, examples: Examples) -> Params:
         """The mean start after one step down the loss of these examples."""
         mean = self._mean()
-        return unroll(
+        return descend(
             members.support_loss_of(self.net, self.likelihood),
             mean,
             (examples,),
@@ -110,7 +110,7 @@ class PLATIPUS(MetaLearner):
             steps=1,
             gradient=self.gradient,
             learned=dict.fromkeys(mean, given(self.log_rates)[which].exp()),
-        )[-1]
+        )
 
     def _adapted(self, starts: Spread, support: Examples, steps: int, count: int, *noise: Tensor) -> Members:
         drawn = noise[0] if noise else self.head.weight.new_zeros(self.noise_size)
@@ -118,7 +118,7 @@ class PLATIPUS(MetaLearner):
 
         def end(row: Params) -> Params:
             start = starts.draw(row)
-            return unroll(loss, start, (support,), rule=self.rule, steps=steps, gradient=self.gradient)[-1]
+            return descend(loss, start, (support,), rule=self.rule, steps=steps, gradient=self.gradient)
 
         ends = [end(row) for row in members.rows(drawn, starts.mean)[:count]]
         return members.settled(self.net, ends, support)

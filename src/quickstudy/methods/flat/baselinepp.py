@@ -13,7 +13,7 @@ from quickstudy.core.episode import Examples, masked_mean
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Choice, Count, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.inner import Adam, Rule, unroll
+from quickstudy.inner import Adam, Rule, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.flat.pretrained import Pretrained
 
@@ -71,8 +71,8 @@ class BaselinePlusPlus(Pretrained):
             return masked_mean(self._said(z, params["weight"], present).nll(support.y), support.mask)
 
         data = (z, support, present)
-        path = unroll(loss, start, data, rule=self.rule, steps=self.steps, gradient="first-order")
-        return Directions(path[-1]["weight"], present, statistics)
+        end = descend(loss, start, data, rule=self.rule, steps=self.steps, gradient="first-order")
+        return Directions(end["weight"], present, statistics)
 
     def predict(self, learner: Directions, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = self.unit(x, statistics=learner.statistics)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch.nn.functional as F
 from torch import nn
@@ -19,7 +19,7 @@ from quickstudy.core.episode import Examples, masked_mean
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import MethodError
-from quickstudy.inner import Gradient, Rule, unroll
+from quickstudy.inner import Gradient, Rule, descend, unroll
 from quickstudy.inner.rules import Params
 
 __all__ = [
@@ -116,13 +116,25 @@ def path(
         compose: Makes the weights of net and head of those that step and those that are fixed; by default they are
             those weights.
     """
-    fixed = fixed or {}
-    unrolled = partial(unroll, rule=rule, steps=steps, gradient=gradient, learned=learned)
+    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose)
+    return unroll(loss, start, data, rule=rule, steps=steps, gradient=gradient, learned=learned)
+
+
+def _problem(
+    net: nn.Module,
+    start: Params,
+    support: Examples,
+    *,
+    kind: Likelihood,
+    fixed: Params | None,
+    compose: Compose | None,
+) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
+    """The loss that the steps go down, and what it is computed from."""
     if _body(start) or fixed:
-        return unrolled(partial(support_loss, net=net, kind=kind, compose=compose), start, (fixed, support))
+        return partial(support_loss, net=net, kind=kind, compose=compose), (fixed or {}, support)
     # The body is the same at every step: one pass through it serves them all.
     features, _ = apply(net, None, support.x, mask=support.mask)
-    return unrolled(partial(_head_loss, kind), start, (features, support))
+    return partial(_head_loss, kind), (features, support)
 
 
 def support_loss(
@@ -161,19 +173,9 @@ def adapt(
     compose: Compose | None = None,
 ) -> Adapted:
     """The learner at the end of `path`."""
-    points = path(
-        net,
-        start,
-        support,
-        kind=kind,
-        rule=rule,
-        steps=steps,
-        gradient=gradient,
-        learned=learned,
-        fixed=fixed,
-        compose=compose,
-    )
-    return settled(net, points[-1], support, fixed=fixed, compose=compose)
+    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose)
+    end = descend(loss, start, data, rule=rule, steps=steps, gradient=gradient, learned=learned)
+    return settled(net, end, support, fixed=fixed, compose=compose)
 
 
 def predict(

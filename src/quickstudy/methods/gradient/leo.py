@@ -16,7 +16,7 @@ from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.settings import Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.inner import Gradient, LearnedRates, unroll
+from quickstudy.inner import Gradient, LearnedRates, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import Adapted, query_loss, width_of
@@ -145,7 +145,7 @@ class LEO(MetaLearner):
 
         data = (self.decode.weight, for_head.view(self.codes, -1), features, support)
         rate = body_and_head.given(self.rates)
-        after = unroll(
+        after = descend(
             code_loss,
             {"code": before},
             data,
@@ -153,9 +153,9 @@ class LEO(MetaLearner):
             steps=self.steps,
             gradient=self.gradient,
             learned={"code": rate["code"]},
-        )[-1]["code"]
+        )["code"]
         head = self._decoded(after, *data[:2])
-        head = unroll(
+        head = descend(
             self._head_loss,
             head,
             (features, support),
@@ -163,7 +163,7 @@ class LEO(MetaLearner):
             steps=self.tune_steps,
             gradient=self.gradient,
             learned=dict.fromkeys(head, rate["head"]),
-        )[-1]
+        )
         return Solved(Adapted(head, statistics), code, before, after)
 
     def _code(self, features: Float[Tensor, "n d"], support: Examples) -> Code:
