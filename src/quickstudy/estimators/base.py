@@ -140,7 +140,7 @@ class FewShot(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         for start in range(0, len(x), BATCH):
             part = x[start : start + BATCH]
             scaled = part if self.scale_ is None else self.scale_.to(part)
-            parts.append(self._bundle.predict(self.learner_, scaled).mean.double())
+            parts.append(self._bundle.predict(self.learner_, scaled).mean.double().cpu())
         return torch.cat(parts)
 
     def _outputs(self) -> int:
