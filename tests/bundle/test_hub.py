@@ -6,6 +6,7 @@ fails here and not at a user's.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,9 +102,12 @@ def test_code_of_others_is_not_imported(hub: Hub, saved: Path, tmp_path: Path) -
     changed["version"] = version_of(changed)
     hub.commit("me/toy", {MANIFEST: render(changed).encode(), WEIGHTS: (saved / WEIGHTS).read_bytes()})
     nothing_came(tmp_path, hub, "names the class 'antigravity:Fly', which is not quickstudy's")
-    import sys
-
     assert "antigravity" not in sys.modules
+    changed |= {"method": {"name": "nowhere.at_all:Method"}}
+    changed["version"] = version_of(changed)
+    hub.commit("me/toy", {MANIFEST: render(changed).encode()})
+    with pytest.raises(BundleError, match="cannot be imported: No module named 'nowhere'"):
+        pull("me/toy", tmp_path / "out", own_code=True, endpoint=hub.url)
 
 
 def test_who_may_not_write(hub: Hub, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:

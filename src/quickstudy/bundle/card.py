@@ -51,9 +51,9 @@ def _about(entries: dict[str, Any], kind: str, ways: int | None) -> str:
         most = "any number of" if ways is None else f"up to {ways}"
         what = f"tells {most} new classes of {_TAKES[kind]} apart after a few examples of each"
     return (
-        f"# {_plain(entries['name'])}\n\nA [quickstudy](https://pypi.org/project/quickstudy/) bundle, version "
-        f"`{entries['version']}`. It {what}, without further training. Inside: the method `{name}` on the net `{net}`, "
-        f"for inputs of shape {entries['item']}, made by the encoder `{entries['encoder']['name']}`."
+        f"# {_plain(entries['name'])}\n\nA quickstudy bundle, version `{entries['version']}`. It {what}, without "
+        f"further training. Inside: the method `{name}` on the net `{net}`, for inputs of shape {entries['item']}, "
+        f"made by the encoder `{entries['encoder']['name']}`."
     )
 
 

@@ -162,6 +162,7 @@ def _show(made: Bundle, place: Path, *, fresh: bool) -> None:
         ["Evaluated", f"{evaluated['metric']} {evaluated['mean']:.4f}" if evaluated else "not with these weights"],
         ["Licence", made.licence or "not stated"],
     ]
-    screen.table(["", ""], rows, title=f"{made.name}: {place}", headed=False)
+    title = made.name if made.name == place.name else f"{made.name} ({place})"
+    screen.table(["", ""], rows, title=title, headed=False)
     if fresh:
         screen.say(f"\nUse it: quickstudy adapt {place} CLASSES FILES, or quickstudy serve {place}.")
