@@ -41,7 +41,7 @@ const SENDABLE = /^[\x21-\x7e]+$/; // what a header can carry
 
 function askKey(message) {
   key.forget();
-  $("bench").hidden = $("use").hidden = true;
+  for (const id of ["nav", "bench", "use"]) $(id).hidden = true;
   $("key-form").hidden = false;
   $("key-error").textContent = message;
   $("coach").textContent = "First, the server wants to know who you are.";

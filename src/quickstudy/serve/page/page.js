@@ -174,7 +174,7 @@ function begin(model) {
 function use(model) {
   say($("model"), introduced(model));
   $("models").value = model.name;
-  $("bench").hidden = false;
+  $("bench").hidden = $("nav").hidden = false;
   asking.begin(model);
   show();
 }

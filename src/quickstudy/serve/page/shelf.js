@@ -100,5 +100,7 @@ export class Shelf {
 
 function when(text) {
   const date = new Date(text);
-  return Number.isNaN(date.valueOf()) ? "" : date.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  if (Number.isNaN(date.valueOf())) return "";
+  const year = date.getFullYear() === new Date().getFullYear() ? undefined : "numeric";
+  return date.toLocaleString([], { year, month: "short", day: "numeric", hour: "2-digit", minute: "2-digit" });
 }
