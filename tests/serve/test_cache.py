@@ -18,7 +18,7 @@ MODEL = bundle()
 
 
 def live(revision: int = 0, numbers: int = 256) -> Live:
-    return Live(MODEL, Learner((torch.zeros(numbers),), 2, MODEL.version), ("a", "b"), revision)
+    return Live.of(MODEL, Learner((torch.zeros(numbers),), 2, MODEL.version), ("a", "b"), revision)
 
 
 def gauge(metrics: Metrics, name: str) -> Any:

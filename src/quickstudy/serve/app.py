@@ -21,7 +21,7 @@ from quickstudy.serve.examples import REQUESTS
 from quickstudy.serve.manual import manual
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.models import Models
-from quickstudy.serve.routes import router
+from quickstudy.serve.routes import add_routes
 from quickstudy.serve.server import Server
 from quickstudy.serve.settings import ServerSettings
 from quickstudy.serve.store import Store
@@ -83,7 +83,7 @@ def make_app(settings: ServerSettings) -> FastAPI:
         redoc_url=None,
     )
     app.state.server = server
-    app.include_router(router(server))
+    add_routes(app.router, server)
     _pages(app)
     register(app, server.metrics)
     app.add_middleware(Around, metrics=server.metrics, hosts=settings.hosts)
@@ -99,6 +99,7 @@ def _document(app: FastAPI, keys: bool) -> dict[str, Any]:
             [(shape, "validation") for shape in REQUESTS], ref_template="#/components/schemas/{model}"
         )[1]["$defs"]
         made["components"]["schemas"] |= asked
+        made["paths"] = dict(sorted(made["paths"].items(), key=lambda each: (not each[0].startswith("/v1/m"), each[0])))
         scheme = {"type": "http", "scheme": "bearer", "description": "A key that `quickstudy keys add` has made."}
         made["components"]["securitySchemes"] = {"key": scheme}
         if not keys:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Hashable
 from typing import NamedTuple
 
 from quickstudy.bundle import Bundle, Learner
+from quickstudy.core import tree
 from quickstudy.serve.metrics import Metrics
 
 __all__ = ["Cache", "Live"]
@@ -22,6 +24,13 @@ class Live(NamedTuple):
     learner: Learner
     classes: tuple[str, ...]
     revision: int
+    shapes: Hashable
+    """What it shares with learners that are asked in one call with it."""
+
+    @classmethod
+    def of(cls, bundle: Bundle, learner: Learner, classes: tuple[str, ...], revision: int) -> Live:
+        """A learner with what is told from it."""
+        return cls(bundle, learner, classes, revision, tuple(leaf.shape for leaf in tree.leaves(learner.state)))
 
 
 class Cache:

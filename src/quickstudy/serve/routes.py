@@ -23,7 +23,7 @@ from quickstudy.serve.server import Server
 from quickstudy.serve.service import Predictions
 from quickstudy.serve.wire import label_of
 
-__all__ = ["ADMIN", "LOCAL", "router"]
+__all__ = ["ADMIN", "LOCAL", "add_routes"]
 
 LOCAL = "local"
 """The one tenant of a server without keys."""
@@ -34,14 +34,21 @@ Id = Annotated[str, Path(description="The learner's id.", examples=["0f9c1d2e3a4
 Model = Annotated[str, Path(description="The model's name.", examples=["characters"])]
 
 
-def router(server: Server) -> APIRouter:
-    """Every address but those of the page."""
-    made = APIRouter()
+def add_routes(made: APIRouter, server: Server) -> None:
+    """Every address but those of the page; the one that is asked most comes first, for they are tried in turn."""
+    _predict(made, server)
     _models(made, server)
     _learners(made, server)
     _one_learner(made, server)
     _health(made, server)
-    return made
+
+
+def _predict(made: APIRouter, server: Server) -> None:
+    @made.post("/v1/learners/{id}/predict", **shown.PREDICT)
+    async def predict(request: Request, id: Id) -> Response:
+        """What the learner says of some inputs. In a form, every file comes in the field `inputs`."""
+        async with _asked(server, request) as tenant, server.bodies.read(request) as body:
+            return answer(_predictions(await server.service.predict(tenant, id, _type(request), body)))
 
 
 def _models(made: APIRouter, server: Server) -> None:
@@ -104,12 +111,6 @@ def _one_learner(made: APIRouter, server: Server) -> None:
         async with _asked(server, request) as tenant:
             await server.service.delete(tenant, id)
             return Response(status_code=204)
-
-    @made.post("/v1/learners/{id}/predict", **shown.PREDICT)
-    async def predict(request: Request, id: Id) -> Response:
-        """What the learner says of some inputs. In a form, every file comes in the field `inputs`."""
-        async with _asked(server, request) as tenant, server.bodies.read(request) as body:
-            return answer(_predictions(await server.service.predict(tenant, id, _type(request), body)))
 
     @made.post("/v1/learners/{id}/examples", **shown.ADD)
     async def add(request: Request, id: Id) -> Response:

@@ -117,7 +117,7 @@ class Service:
             return record
 
         record = await self._storing(store)
-        self._cache.put(tenant, record.id, Live(bundle, learner, classes, record.revision))
+        self._cache.put(tenant, record.id, Live.of(bundle, learner, classes, record.revision))
         return record.summary
 
     async def predict(self, tenant: str, id: str, content_type: str, body: bytes) -> Predictions:
@@ -129,7 +129,7 @@ class Service:
         with self._gate.coming():
             live, contents, x = await self._decoding(self._read_predict, tenant, id, content_type, body)
             x = await self._items(live.bundle, contents, x)
-            predicting = work.predicting(live.bundle, live.learner, x)
+            predicting = work.predicting(live, x)
         return Predictions(live.classes, await self.batcher(predicting))
 
     async def add(self, tenant: str, id: str, content_type: str, body: bytes) -> LearnerSummary:
@@ -253,7 +253,7 @@ class Service:
                 learner: Learner = await self.batcher(adapting)
                 changed = await self._storing(rewritten, record, after, learner, worth_keeping(bundle, x))
                 if await self._storing(self.store.replace, tenant, changed, record.revision):
-                    live = Live(bundle, learner, after.classes, record.revision + 1)
+                    live = Live.of(bundle, learner, after.classes, record.revision + 1)
                     self._cache.put(tenant, id, live)
                     return changed.summary
         raise RefusedError(
@@ -293,7 +293,7 @@ class Service:
             raise not_found()
         self.metrics.lookups.labels("store").inc()
         bundle = self.models.version(state.model, state.version)
-        live = Live(bundle, Learner.from_bytes(state.state), state.classes, state.revision)
+        live = Live.of(bundle, Learner.from_bytes(state.state), state.classes, state.revision)
         self._cache.put(tenant, id, live)
         return live
 

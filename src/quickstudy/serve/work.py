@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import torch
 
 from quickstudy.bundle import Bundle, Learner
-from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
 from quickstudy.encoders import ImageEncoder, VectorEncoder
 from quickstudy.serve.batching import Work
+from quickstudy.serve.cache import Live
 from quickstudy.serve.refusals import invalid
 
 __all__ = ["Answers", "adapting", "encoding", "is_light", "predicting"]
@@ -50,15 +50,16 @@ def adapting(bundle: Bundle, x: Tensor, labels: Sequence[int], ways: int) -> Wor
     )
 
 
-def predicting(bundle: Bundle, learner: Learner, x: Tensor) -> Work:
+def predicting(live: Live, x: Tensor) -> Work:
     """What a learner says of inputs."""
+    bundle = live.bundle
 
     def call(many: list[tuple[Learner, Tensor]]) -> list[Answers | Exception]:
         said = bundle.predict_many(many)
         return [_plain(bundle, one, each) for (one, _), each in zip(many, said, strict=True)]
 
-    shapes = tuple(tuple(leaf.shape) for leaf in tree.leaves(learner.state))
-    return Work(("predict", bundle.name, bundle.version, _bucket(len(x)), shapes), call, (learner, x), len(x))
+    key = "predict", bundle.name, bundle.version, _bucket(len(x)), live.shapes
+    return Work(key, call, (live.learner, x), len(x))
 
 
 def _plain(bundle: Bundle, learner: Learner, said: Any) -> Answers | Exception:
