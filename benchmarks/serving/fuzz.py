@@ -120,37 +120,44 @@ def one(client: Client, asked: Strange, statuses: Counter[str]) -> str:
 
 def document(server: Served, cases: int) -> dict[str, Any]:
     """Schemathesis on every address of the OpenAPI document, with bodies that it allows and that it forbids."""
+    client = server.client()
+    ids = [id for _ in range(60) for id in learners(client).values()]
     program = shutil.which("schemathesis") or str(Path(sys.executable).with_name("schemathesis"))
-    url = f"http://127.0.0.1:{server.port}/openapi.json"
-    checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
-    words = [
-        "run",
-        url,
-        "--max-examples",
-        str(cases),
-        "--mode",
-        "all",
-        "--checks",
-        checks,
-        "--seed",
-        "1",
-        "--workers",
-        "4",
-    ]
-    done = subprocess.run(
-        [program, *words, "--phases", "examples,coverage,fuzzing", "--no-color"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=3600,
-    )
-    tail = done.stdout[-4000:]
-    count = re.search(r"(\d[\d,]*) (?:generated|test cases)", tail)
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(pointed(client.ask("GET", "/openapi.json")[1], ids), file)
+        file.flush()
+        checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
+        words = ["run", file.name, "--url", f"http://127.0.0.1:{server.port}", "--max-examples", str(cases)]
+        words += ["--mode", "all", "--checks", checks, "--seed", "1", "--continue-on-failure", "--no-color"]
+        done = subprocess.run(
+            [program, *words, "--phases", "examples,coverage,fuzzing"],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=3600,
+        )
+    count = re.search(r"(\d[\d,]*) generated", done.stdout)
+    summary = done.stdout.partition(" SUMMARY ")[2] or done.stdout[-3000:]
     return {
         "passed": done.returncode == 0,
         "test_cases": int(count[1].replace(",", "")) if count else None,
-        "said": [line for line in tail.splitlines() if line.strip()][-25:],
+        "said": [line.rstrip() for line in summary.splitlines() if line.strip(" =")],
     }
+
+
+def pointed(document: dict[str, Any], ids: list[str]) -> dict[str, Any]:
+    """The document with the names of what there is, so that requests get past the first look."""
+    known = {"id": ids, "model": ["image", "vector", "text"], "label": ["a", "b", "c"]}
+    for methods in document["paths"].values():
+        for told in methods.values():
+            for parameter in told.get("parameters", []):
+                if parameter["in"] == "path":
+                    parameter["schema"] = {"type": "string", "enum": known[parameter["name"]]}
+                    parameter.pop("examples", None)
+                    parameter.pop("example", None)
+    fields = document["components"]["schemas"]["CreateRequest"]["properties"]
+    fields["model"] = {"type": "string", "enum": known["model"]}
+    return document
 
 
 def main() -> None:
