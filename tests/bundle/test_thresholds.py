@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from bundle.made import episode_of, glyphs_run, labels_of, toy
 from quickstudy import Bundle
-from quickstudy.bundle.thresholds import Threshold, cutoff, nearest
+from quickstudy.bundle.thresholds import Threshold, _chosen, cutoff, nearest
 from quickstudy.core.episode import Examples
-from quickstudy.evaluate.novelty import Detector
+from quickstudy.evaluate.novelty import Detector, Familiarity
 
 
 def threshold(ways: int, shots: int, score: str = "probability", value: float = 0.5) -> Threshold:
@@ -62,6 +64,16 @@ def test_margins_are_the_detectors(name: str, score: str) -> None:
         assert margins is not None
         expected = detector.margin(said, at_support, episode.support.mask)
         torch.testing.assert_close(margins, expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("gain", "chosen"), [(0.002, "energy"), (0.05, "energy over support")])
+def test_a_score_over_the_support_must_be_worth_it(gain: float, chosen: str) -> None:
+    """Scores that tell 90 of 100 apart, and a little more with what is usual on the support."""
+    scores: dict[str, NDArray[np.float64]] = {"energy": np.zeros(1000), "energy over support": np.zeros(1000)}
+    own, foreign = dict(scores), dict(scores)
+    for name, share in (("energy", 0.8), ("energy over support", 0.8 + 2 * gain)):
+        own[name] = (np.arange(1000) < 1000 * share).astype(float)  # equal ones count half: AUROC (1 + share) / 2
+    assert _chosen(Familiarity(own, foreign)).score == chosen
 
 
 def test_empty_classes_of_a_fixed_number_count_for_nothing() -> None:

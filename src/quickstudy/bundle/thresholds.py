@@ -12,7 +12,7 @@ from quickstudy.bundle.learner import Cutoff
 from quickstudy.core import chance, files
 from quickstudy.core.learner import MetaLearner
 from quickstudy.errors import QuickstudyError
-from quickstudy.evaluate.novelty import OVER, Detector, calibrated, familiarity
+from quickstudy.evaluate.novelty import OVER, Detector, Familiarity, calibrated, familiarity
 from quickstudy.tasks.source import Tasks, TaskSource
 from quickstudy.train.run import Run
 
@@ -22,6 +22,8 @@ EPISODES = 128
 """Validation tasks that a detector is calibrated on."""
 QUERIES = 5
 """Queries of a class in each."""
+WORTH = 0.005
+"""What a score that is taken over the support must gain in AUROC to be chosen."""
 SIZES = ((2, 1), (2, 5), (5, 1), (5, 5), (10, 5), (20, 5))
 """Ways and shots that a bundle is calibrated for, unless others are asked for; tasks of others take the nearest."""
 
@@ -85,13 +87,25 @@ def detector(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) ->
         kept = _kept(run)
         if name not in kept:
             try:
-                kept[name] = dataclasses.asdict(calibrated(familiarity(method, source, EPISODES)))
+                kept[name] = dataclasses.asdict(_chosen(familiarity(method, source, EPISODES)))
             except QuickstudyError:  # too few classes for such tasks, or for foreign ones
                 continue
             if run.writes:
                 files.write(run.folder / "novelty.json", json.dumps(kept, indent=1) + "\n")
         return Detector(**kept[name])
     return None
+
+
+def _chosen(found: Familiarity) -> Detector:
+    """The detector that tells these queries apart best, or one that is as good and needs no prediction of the support:
+    adapting takes about half as long then, where it is a pass through a net."""
+    best = calibrated(found)
+    own, foreign = (
+        {name: each for name, each in scores.items() if not name.endswith(OVER)}
+        for scores in (found.own, found.foreign)
+    )
+    plain = calibrated(Familiarity(own, foreign))
+    return plain if plain.auroc > best.auroc - WORTH else best
 
 
 def _sources(run: Run, sizes: dict[str, Any]) -> Iterator[TaskSource]:
