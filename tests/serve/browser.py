@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+SOON = 15_000
+"""Milliseconds that a busy machine is waited for."""
 FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
