@@ -40,6 +40,10 @@ def main() -> None:
         run(python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel))
         site = next((fresh / "lib").glob("python*/site-packages"))
         (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+        page = [each.name for each in (ROOT / "src/quickstudy/serve/page").iterdir()]
+        missing = [name for name in page if not (site / "quickstudy/serve/page" / name).exists()]
+        assert "index.html" in page
+        assert not missing, missing
         metadata = next(site.glob("quickstudy-*.dist-info/METADATA")).read_text()
         needed = [line for line in re.findall("^Requires-Dist: (.*)", metadata, re.MULTILINE) if "extra ==" not in line]
         assert len(needed) < DEPENDENCIES, needed
