@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=20)
     parser.add_argument("--adapts", type=float, default=0.1, help="the part of requests that make a new learner")
     parser.add_argument("--method", default="protonet")
+    parser.add_argument("--note", default="", help="what else the machine was doing")
     parser.add_argument("--db", help="by default an SQLite file of its own")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()

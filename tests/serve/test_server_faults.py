@@ -27,7 +27,7 @@ def faults(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_killed_in_mid_load_and_restarted(faults: Any, tmp_path: Path) -> None:
-    found = faults.killed(tmp_path, seconds=2, rounds=1, batch=1)
+    found = faults.killed(tmp_path, seconds=1, rounds=1, batch=1)
     after = found["after the last restart"]
     assert after["tensors equal, bit for bit"] > 0
     assert after["answers equal, bit for bit"] > 0
