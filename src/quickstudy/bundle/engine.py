@@ -95,6 +95,10 @@ class Engine:
         made: dict[int, tuple[Any, Level]] = {}
         learn = functools.partial(self._learn, levels)
         for group in many.groups(supports, lambda each: each.y.shape[1:], lambda each: len(each.mask)):
+            if len(group) == 1:
+                noise = tuple(each[0] for each in self._noise(1))
+                made[group[0]] = self._alone(learn, supports[group[0]], noise)
+                continue
             batch = many.padded([supports[at] for at in group])
             made |= dict(zip(group, self._mapped(learn, batch.x, batch, self._noise(len(group))), strict=True))
         return [
@@ -112,17 +116,26 @@ class Engine:
         shapes = [many.shapes(state) for state, _, _ in asked]
         found: dict[int, Prediction] = {}
         for group in many.groups(range(len(asked)), lambda at: shapes[at], lambda at: len(inputs[at])):
-            x = many.padded_inputs([inputs[at] for at in group])
-            states = many.stacked([asked[at][0] for at in group], place[0])
-            said = self._mapped(self.method.predict, x, states, x)
+            if len(group) == 1:
+                state = many.on(asked[group[0]][0], place[0])
+                said = [self._alone(self.method.predict, state, inputs[group[0]])]
+            else:
+                x = many.padded_inputs([inputs[at] for at in group])
+                states = many.stacked([asked[at][0] for at in group], place[0])
+                said = self._mapped(self.method.predict, x, states, x)
             for at, each in zip(group, said, strict=True):
                 found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else asked[at][2])
         return [found[at] for at in range(len(asked))]
 
+    def _alone(self, fn: Callable[..., Any], *of_task: Any) -> Any:
+        """`fn` of one task, apart from the method's own memory."""
+        with torch.no_grad():
+            return tree.map_leaves(torch.clone, fn(*of_task))
+
     def _mapped(self, fn: Callable[..., Any], x: Tensor, *batches: Any) -> list[Any]:
         """`fn` of each task, tasks together where the method can be mapped; each its own copy of memory."""
         chunk = 1
-        if len(x) > 1 and self.method.tags.maps:
+        if self.method.tags.maps:
             chunk = min(len(x), suitable_chunk(x.device.type, x[0].numel(), self._own_convolutions))
         with torch.no_grad():
             said = over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk)

@@ -12,7 +12,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Bool, Tensor
 
-__all__ = ["among", "apart", "by_rounds", "cut", "groups", "padded", "padded_inputs", "shapes", "stacked"]
+__all__ = ["among", "apart", "by_rounds", "cut", "groups", "on", "padded", "padded_inputs", "shapes", "stacked"]
 
 T = TypeVar("T")
 
@@ -78,9 +78,18 @@ def stacked(states: Sequence[Any], device: torch.device) -> Any:
     return tree.unflatten([torch.stack(column) for column in zip(*flat, strict=True)], spec)
 
 
-def _collect(state: Any, leaves: list[Tensor], device: torch.device) -> None:
+def on(state: Any, device: torch.device) -> Any:
+    """A state on a device; itself where it is there already."""
+    leaves: list[Tensor] = []
+    _collect(state, leaves, None)
+    if all(leaf.device == device for leaf in leaves):
+        return state
+    return tree.map_leaves(lambda leaf: leaf.to(device), state)
+
+
+def _collect(state: Any, leaves: list[Tensor], device: torch.device | None) -> None:
     if isinstance(state, Tensor):
-        leaves.append(state if state.device == device else state.to(device))
+        leaves.append(state if device in (None, state.device) else state.to(device))
         return
     for each in state.values() if isinstance(state, dict) else state:
         _collect(each, leaves, device)
