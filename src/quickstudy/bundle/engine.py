@@ -130,7 +130,7 @@ class Engine:
     def _alone(self, fn: Callable[..., Any], *of_task: Any) -> Any:
         """`fn` of one task, apart from the method's own memory."""
         with torch.no_grad():
-            return tree.map_leaves(torch.clone, fn(*of_task))
+            return tree.map_leaves(many.own, fn(*of_task))
 
     def _mapped(self, fn: Callable[..., Any], x: Tensor, *batches: Any) -> list[Any]:
         """`fn` of each task, tasks together where the method can be mapped; each its own copy of memory."""

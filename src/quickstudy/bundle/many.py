@@ -12,7 +12,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Bool, Tensor
 
-__all__ = ["among", "apart", "by_rounds", "cut", "groups", "on", "padded", "padded_inputs", "shapes", "stacked"]
+__all__ = ["among", "apart", "by_rounds", "cut", "groups", "on", "own", "padded", "padded_inputs", "shapes", "stacked"]
 
 T = TypeVar("T")
 
@@ -57,7 +57,12 @@ def apart(batch: Any) -> list[Any]:
     """A tree with a leading axis of tasks as the list of its slices, none of which keeps the others in memory."""
     flat, spec = tree.flatten(batch)
     slices = zip(*(leaf.unbind() for leaf in flat), strict=True)
-    return [tree.unflatten([leaf.clone() for leaf in each], spec) for each in slices]
+    return [tree.unflatten([own(leaf) for leaf in each], spec) for each in slices]
+
+
+def own(leaf: Tensor) -> Tensor:
+    """A copy that lies in memory as one read from bytes would: a product of matrices depends on that in its last bit."""
+    return leaf.clone(memory_format=torch.contiguous_format)
 
 
 def shapes(state: Any) -> Hashable:
