@@ -35,6 +35,19 @@ def test_bytes_hold_every_method_s_learner(name: str) -> None:
     assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("name", ["dkt", "metaoptnet", "rfs", "leo"])
+def test_bytes_of_learners_made_together(name: str) -> None:
+    """However a mapped call leaves its matrices in memory, what is read back answers with the same bits."""
+    subject = subject_of(name, "categorical")
+    bundle = bundle_of(subject)
+    episodes = [episode_of(subject, number) for number in range(3)]
+    for made, episode in zip(
+        bundle.adapt_many([(e.support.x, labels_of(e), None) for e in episodes]), episodes, strict=True
+    ):
+        again = Learner.from_bytes(made.to_bytes())
+        assert torch.equal(bundle.predict(made, episode.query.x).mean, bundle.predict(again, episode.query.x).mean)
+
+
 def learner(state: Any = None) -> Learner:
     state = {"a": torch.ones(2), "b": [torch.zeros(1, dtype=torch.bool), ()]} if state is None else state
     return Learner(state, 3, "0123456789ab", Cutoff("energy", -1.25))

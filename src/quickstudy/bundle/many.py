@@ -61,7 +61,7 @@ def apart(batch: Any) -> list[Any]:
 
 
 def own(leaf: Tensor) -> Tensor:
-    """A copy that lies in memory as one read from bytes would: a product of matrices depends on that in its last bit."""
+    """A copy that lies in memory as one read from bytes would: products of matrices depend on it in their last bit."""
     return leaf.clone(memory_format=torch.contiguous_format)
 
 
