@@ -42,12 +42,10 @@ def main() -> None:
         warmup=200,
         how="map",
         chunk=32,
-        compile="always",
         seed=asked.seed,
     )
-    # padded, so that one graph is compiled for all
-    tasks = GP(shots=(1, 30), queries=QUERIES, most=30 + QUERIES, padded=True, **PRIOR)
-    run = run_in(asked.runs / f"pfn-padded-{asked.steps}", settings({"name": "pfn"}, tasks, training))
+    tasks = GP(shots=(1, 30), queries=QUERIES, most=30 + QUERIES, **PRIOR)
+    run = run_in(asked.runs / f"pfn-mapped-{asked.steps}", settings({"name": "pfn"}, tasks, training))
     if not train("pfn", run, asked.minutes):
         print("Not trained to the end yet: the same command goes on.")
         return

@@ -51,7 +51,7 @@ def test_scores_are_those_of_machines_fitted_without_the_row():
     order = given.x.numpy().argsort(0).argsort(0)
     ranks = (order + 0.5) / ROWS
     y = 2.0 * given.y[:, 1].numpy() - 1
-    weights, scores = _machines(scale, torch.from_numpy(y)[None])
+    weights, scores = _machines(scale, scale.rank(given.x), torch.from_numpy(y)[None])
     assert scores.shape == (1, ROWS, 3 * len(PENALTIES))
     gram = np.array([[kernels(z[i], z[j], ranks[i], ranks[j]) for j in range(ROWS)] for i in range(ROWS)])
     for at in range(3 * len(PENALTIES)):

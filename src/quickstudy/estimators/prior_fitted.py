@@ -80,7 +80,7 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         *,
         categorical: Sequence[int] | Literal["auto"] = "auto",
         rows: int = 1024,
-        columns: int = 64,
+        columns: int = 256,
         members: int = 4,
         seed: int = 0,
     ) -> None:

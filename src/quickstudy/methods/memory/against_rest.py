@@ -13,10 +13,12 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 
-__all__ = ["AgainstRest", "Scale", "moments"]
+__all__ = ["TOGETHER", "AgainstRest", "Scale", "moments"]
 
 LEAST = 1e-30
 """Of a column's variance, so that nothing is divided by 0."""
+TOGETHER = 16
+"""Columns in which all pairs of rows are compared at a time: memory is so many times that of the pairs."""
 
 
 class AgainstRest(MetaLearner):
@@ -71,9 +73,10 @@ class Scale:
 
     def rank(self, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         """The share of the training rows below, equal ones by half; ½ in columns of one value."""
-        known, asked = self.x[None], x[:, None]
-        below = (known < asked).to(x.dtype) + 0.5 * (known == asked).to(x.dtype)
-        share = (below * self.counted[:, None]).sum(1) / self.counted.sum().clamp(min=1)
+        parts = []
+        for asked, known in zip(x.split(TOGETHER, 1), self.x.split(TOGETHER, 1), strict=True):
+            parts.append(torch.einsum("mnc,n->mc", torch.sign(asked[:, None] - known), self.counted))
+        share = 0.5 + 0.5 * torch.cat(parts, 1) / self.counted.sum().clamp(min=1)
         return torch.where(self.used, share, 0.5)
 
 

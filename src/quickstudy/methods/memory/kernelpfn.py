@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -13,7 +14,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.learner import Tags
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.memory.against_rest import AgainstRest, Scale
+from quickstudy.methods.memory.against_rest import TOGETHER, AgainstRest, Scale
 from quickstudy.nets.attention import Block, Memory, Transformer
 
 __all__ = ["KernelPFN", "Scored"]
@@ -31,6 +32,7 @@ class Scored(NamedTuple):
     weights: Float[Tensor, "k s n"]
     """Of each row, for each class, kernel and penalty."""
     x: Float[Tensor, "n c"]
+    ranks: Float[Tensor, "n c"]
     share: Float[Tensor, " k"]
     """Of each class among the rows."""
     mask: Bool[Tensor, " n"]
@@ -93,16 +95,17 @@ class KernelPFN(AgainstRest):
         x, statistics = run(self.net, None, support.x, mask=support.mask)
         scale = Scale(x, support.mask)
         target = torch.where(support.mask[:, None], 2 * y.to(x.dtype) - 1, 0.0).T
-        weights, scores = _machines(scale, target)
+        ranks = scale.rank(scale.x)
+        weights, scores = _machines(scale, ranks, target)
         share = (target > 0).to(x.dtype).sum(1) / scale.counted.sum().clamp(min=1)
-        learner = Scored((), weights, scale.x, share, support.mask, statistics)
+        learner = Scored((), weights, scale.x, ranks, share, support.mask, statistics)
         rows = (self._rows(learner, scale, scores) + self.of_target(target[..., None])).to(x.dtype)
         return learner._replace(memories=self.transformer.remember(rows, support.mask))
 
     def ask(self, learner: Scored, x: Shaped[Tensor, "n *item"]) -> Float[Tensor, "k n"]:
         z, _ = run(self.net, None, x, statistics=learner.statistics)
         scale = Scale(learner.x, learner.mask)
-        alike = _alike(scale, z).repeat_interleave(len(PENALTIES), 0)
+        alike = _alike(scale, learner.ranks, z).repeat_interleave(len(PENALTIES), 0)
         scores = torch.einsum("smn,ksn->kms", alike, learner.weights)
         rows = self._rows(learner, scale, scores).to(z.dtype)
         out: Tensor = self.head(self.norm(self.transformer(rows, learner.memories, learner.mask)))
@@ -117,14 +120,16 @@ class KernelPFN(AgainstRest):
         return out
 
 
-def _machines(scale: Scale, target: Float[Tensor, "k n"]) -> tuple[Float[Tensor, "k s n"], Float[Tensor, "k n s"]]:
+def _machines(
+    scale: Scale, ranks: Float[Tensor, "n c"], target: Float[Tensor, "k n"]
+) -> tuple[Float[Tensor, "k s n"], Float[Tensor, "k n s"]]:
     """The weights of each kernel machine, and its leave-one-out scores of the training rows, for each target.
 
     With G = K + λI, weights are G⁻¹y, and the score of row i without it is yᵢ - (G⁻¹y)ᵢ / (G⁻¹)ᵢᵢ (Rasmussen and
     Williams 2006, equation 5.12).
     """
     both = scale.mask[:, None] & scale.mask
-    alike = torch.where(both, _alike(scale, scale.x), 0.0)[:, None]
+    alike = torch.where(both, _alike(scale, ranks, scale.x), 0.0)[:, None]
     penalty = torch.tensor(PENALTIES, dtype=alike.dtype, device=alike.device)[:, None, None]
     unit = torch.eye(len(scale.mask), dtype=alike.dtype, device=alike.device)
     inverse = torch.linalg.inv((alike + penalty * unit).flatten(0, 1))
@@ -134,13 +139,17 @@ def _machines(scale: Scale, target: Float[Tensor, "k n"]) -> tuple[Float[Tensor,
     return weights, torch.where(scale.mask, scores, 0.0).transpose(-1, -2)
 
 
-def _alike(scale: Scale, x: Float[Tensor, "m c"]) -> Float[Tensor, "3 m n"]:
+def _alike(scale: Scale, ranks: Float[Tensor, "n c"], x: Float[Tensor, "m c"]) -> Float[Tensor, "3 m n"]:
     """How alike rows are to the training rows, by each kernel; a constant in each stands for an intercept."""
     number = scale.used.to(x.dtype).sum().clamp(min=1)
     z, known = scale.apart(x), scale.apart(scale.x)
     linear = z @ known.T / number
-    near = torch.exp(-0.5 * ((scale.rank(x)[:, None] - scale.rank(scale.x)) / REACH).square())
-    additive = (near * scale.used.to(x.dtype)).sum(-1) / number
+    reach = REACH * math.sqrt(2)
+    blocks = ((each / reach).split(TOGETHER, 1) for each in (scale.rank(x), ranks))
+    weights = (scale.used.to(x.dtype) / number).split(TOGETHER)
+    additive = torch.zeros_like(linear)
+    for asked, there, weight in zip(*blocks, weights, strict=True):
+        additive = additive + (asked[:, None] - there).square().neg().exp() @ weight
     far = z.square().sum(1)[:, None] + known.square().sum(1) - 2 * z @ known.T
     wide = torch.exp(-far.clamp(min=0) / (2 * number))
     return torch.stack([linear, additive, wide]) + 1.0
