@@ -251,6 +251,23 @@ def postgres_restarted(folder: Path) -> dict[str, Any]:
         }
 
 
+def worker_killed(folder: Path) -> dict[str, Any]:
+    """Each of three workers on one PostgreSQL database killed under load, one by one: others go on, it is replaced."""
+    with closing(postgres()) as database:
+        made = bundle(folder / "bundle")
+        with Served([made], database.database(), folder, "--workers", "3") as server:
+            users, before = Users(server), workers(server.pid)
+            with users.at_work():
+                time.sleep(4)
+                for number, each in enumerate(before, start=1):
+                    os.kill(each, signal.SIGKILL)
+                    wait(lambda number=number: len(set(workers(server.pid)) - set(before)) == number)
+                    time.sleep(6)
+            assert len(before) == len(workers(server.pid)) == 3
+            assert any("cut off" in each for each in users.answers)
+            return {"answers": users.answers, "after": users.check(LAST_BITS)}
+
+
 PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
     part.__name__: part
     for part in (
@@ -263,6 +280,7 @@ PARTS: dict[str, Callable[[Path], dict[str, Any]]] = {
         damaged_bundle,
         swapped,
         postgres_restarted,
+        worker_killed,
     )
 }
 
@@ -303,6 +321,12 @@ def postgres() -> Any:
     made = Server()
     made.start()
     return made
+
+
+def workers(pid: int) -> list[int]:
+    """The processes that a server of several has started to serve."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(each) for each in children if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
 def wait(until: Callable[[], Any], seconds: float = 60) -> None:
