@@ -12,6 +12,7 @@ __all__ = [
     "deep_kernel",
     "in_context",
     "instances",
+    "intents",
     "posterior",
     "processes",
     "quadratics",
@@ -129,6 +130,19 @@ def instances(record: Record) -> list[Row]:
     for name in ("lstm", "nearest pixels"):
         each = ", ".join(f"{100 * found[name][at]['mean']:.1f} %" for at in ("1", "2", "5"))
         rows.append(Row(f"the same of {'an LSTM' if name == 'lstm' else 'the nearest in pixels'}", each))
+    return rows
+
+
+def intents(record: Record) -> list[Row]:
+    beside = "logistic regression"
+    rows = []
+    for ways, found in record["settings"].items():
+        for name, head in found["heads"].items():
+            apart = head.get(f"above {beside}")
+            told = f", {shown(apart, 2, 100)} above {beside}" if apart else ""
+            holds = head.get("claim holds")
+            target = "" if holds is None else "the interval of the difference reaches 0"
+            rows.append(Row(f"{ways}, {name}", f"{100 * head['accuracy']['mean']:.2f} %{told}", target, holds))
     return rows
 
 

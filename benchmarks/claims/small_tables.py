@@ -42,6 +42,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 
 import quickstudy
+from quickstudy.bundle import Bundle
 from quickstudy.estimators.prior_fitted import TRAINED, PriorFittedClassifier
 
 ASIDE = ("diabetes", "glass", "iris", "openintro_email", "vote")
@@ -72,7 +73,13 @@ def main() -> None:
     if asked.aside:
         return
     facts = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "sklearn": sklearn.__version__}
-    facts |= {"model": _model(asked.model), "seeds": asked.seeds, "set aside": ASIDE, "target": "-0.01"}
+    facts |= {
+        "model": _model(asked.model),
+        "trained": _trained(asked.model),
+        "seeds": asked.seeds,
+        "set aside": ASIDE,
+        "target": "-0.01",
+    }
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     asked.out.write_text(json.dumps(facts | {"summary": whole, "tables": found}, indent=1) + "\n")
     print(f"-> {asked.out}")
@@ -224,6 +231,14 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
 def _longest(found: dict[str, Any], what: str) -> dict[str, float]:
     seconds = [second for table in found.values() for second in table[what]]
     return {"median": float(np.median(seconds)), "most": max(seconds)}
+
+
+def _trained(asked: Path | None) -> dict[str, Any]:
+    """How long the network was trained, and how."""
+    told = Bundle.open(TRAINED if asked is None else asked).provenance
+    training = told["training"]
+    settings = {"tasks": told["tasks"], "training": training}
+    return {"kernelpfn": {"steps": training["step"], "seconds": round(training["seconds"], 1), "settings": settings}}
 
 
 def _model(asked: Path | None) -> str:

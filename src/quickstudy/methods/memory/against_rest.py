@@ -74,7 +74,7 @@ class Scale:
     def rank(self, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         """The share of the training rows below, equal ones by half; ½ in columns of one value."""
         parts = []
-        for asked, known in zip(x.split(TOGETHER, 1), self.x.split(TOGETHER, 1), strict=True):
+        for asked, known in zip(torch.split(x, TOGETHER, 1), torch.split(self.x, TOGETHER, 1), strict=True):
             parts.append(torch.einsum("mnc,n->mc", torch.sign(asked[:, None] - known), self.counted))
         share = 0.5 + 0.5 * torch.cat(parts, 1) / self.counted.sum().clamp(min=1)
         return torch.where(self.used, share, 0.5)

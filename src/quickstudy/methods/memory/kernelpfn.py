@@ -145,8 +145,8 @@ def _alike(scale: Scale, ranks: Float[Tensor, "n c"], x: Float[Tensor, "m c"]) -
     z, known = scale.apart(x), scale.apart(scale.x)
     linear = z @ known.T / number
     reach = REACH * math.sqrt(2)
-    blocks = ((each / reach).split(TOGETHER, 1) for each in (scale.rank(x), ranks))
-    weights = (scale.used.to(x.dtype) / number).split(TOGETHER)
+    blocks = (torch.split(each / reach, TOGETHER, 1) for each in (scale.rank(x), ranks))
+    weights = torch.split(scale.used.to(x.dtype) / number, TOGETHER)
     additive = torch.zeros_like(linear)
     for asked, there, weight in zip(*blocks, weights, strict=True):
         additive = additive + (asked[:, None] - there).square().neg().exp() @ weight
