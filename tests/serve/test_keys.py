@@ -29,7 +29,18 @@ def test_keys_open_for_their_tenant_alone(store: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "qs_", "Bearer", "qs__", "\0", "\ud800", "qs_" + "g" * 16 + "_" + "0" * 64, "x" * 10**6]
+    "text",
+    ["", "qs_", "Bearer", "qs__", "\0", "\ud800", "qs_" + "g" * 16 + "_" + "0" * 64, "x" * 10**6],
+    ids=[
+        "nothing",
+        "its head",
+        "a word",
+        "its bones",
+        "code 0",
+        "half a character",
+        "other letters",
+        "a million letters",
+    ],
 )
 def test_what_has_not_the_form_of_a_key_opens_nothing(store: Any, text: str) -> None:
     assert store.tenant_of(text) is None

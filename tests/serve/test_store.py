@@ -77,7 +77,11 @@ def test_another_tenants_learner_is_not_there(store: Any) -> None:
     assert (store.count("alice"), store.count("bob")) == (1, 0)
 
 
-@pytest.mark.parametrize("id", ["", "0" * 31, "0" * 33, "A" * 32, "\0" * 32, "\ud800" * 32, "' OR 1=1 --".ljust(32)])
+@pytest.mark.parametrize(
+    "id",
+    ["", "0" * 31, "0" * 33, "A" * 32, "\0" * 32, "\ud800" * 32, "' OR 1=1 --".ljust(32)],
+    ids=["nothing", "short", "long", "capitals", "code 0", "halves of characters", "SQL"],
+)
 def test_what_is_no_id_is_not_there(store: Any, id: str) -> None:
     assert store.get("alice", id) is None
     assert store.state("alice", id) is None

@@ -23,11 +23,11 @@ pytest.importorskip("sqlalchemy", reason="sqlalchemy comes with the extra `serve
 from quickstudy.serve.store import Store
 
 
-def fill(store: Store, most: int = 10_000) -> list[LearnerRecord]:
+def fill(store: Store, size: int = 20_000, most: int = 10_000) -> list[LearnerRecord]:
     """Learners stored until the disk is full."""
     stored = []
     for _ in range(most):
-        made = learner(state=os.urandom(20_000))
+        made = learner(state=os.urandom(size))
         try:
             store.create("alice", made)
         except StoreFullError:
@@ -98,7 +98,7 @@ def test_a_full_disk_under_postgres(postgres_server: Any) -> None:
             connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
             connection.execute("CREATE DATABASE small TABLESPACE small")
         with closing(Store.open(f"postgresql://tester@/small?host={postgres_server.folder}")) as store:
-            stored = fill(store)
+            stored = fill(store, 100_000)
             check_full(store, stored)
             subprocess.run(["mount", "-o", "remount,size=32m", str(disk)], check=True)
             store.create("alice", learner(state=os.urandom(500_000)))
