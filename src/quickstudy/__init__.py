@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from quickstudy.core.lift import over_tasks
     from quickstudy.core.predictions import Categorical, Gaussian, Mixture, Prediction
     from quickstudy.errors import QuickstudyError
-    from quickstudy.estimators import FewShotClassifier, FewShotRegressor
+    from quickstudy.estimators import FewShotClassifier as FewShotClassifier  # in no __all__: they come with an extra
+    from quickstudy.estimators import FewShotRegressor as FewShotRegressor
     from quickstudy.evaluate.protocol import Protocol
     from quickstudy.inner import SGD, Adam, LearnedRates, Momentum, unroll
     from quickstudy.methods.gradient.maml import MAML
