@@ -49,7 +49,7 @@ Candidate = dict[str, Any]
 CANDIDATES: dict[str, list[Candidate]] = {
     "class means": [{"name": "protonet"}],
     "class means by cosine": [{"name": "protonet", "distance": "cosine", "temperature": 0.1}],
-    "ridge": [{"name": "r2d2", "penalty": each} for each in (0.03, 0.1, 0.3, 1.0, 3.0)],
+    "ridge": [{"name": "r2d2", "penalty": each} for each in (0.1, 1.0, 10.0, 100.0)],
     "Gaussian process": [{"name": "dkt", "kernel": "cosine", "noise": each} for each in (0.01, 0.1, 1.0)],
     "matching": [{"name": "matching", "scale": each} for each in (3.0, 10.0, 30.0)],
     "logistic regression of rfs": [{"name": "rfs", "cost": each, "steps": 300} for each in (10.0, 100.0)],
@@ -106,10 +106,10 @@ def main() -> None:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--episodes", type=int, default=600, help="test episodes of 5 ways")
-    parser.add_argument("--large", type=int, default=20, help="test episodes of all ways")
-    parser.add_argument("--tune", type=int, default=60, help="validation episodes of 5 ways")
-    parser.add_argument("--tune-large", type=int, default=2, help="validation episodes of all ways")
+    parser.add_argument("--episodes", type=int, default=1000, help="test episodes of 5 ways")
+    parser.add_argument("--large", type=int, default=25, help="test episodes of all ways")
+    parser.add_argument("--tune", type=int, default=100, help="validation episodes of 5 ways")
+    parser.add_argument("--tune-large", type=int, default=3, help="validation episodes of all ways")
     parser.add_argument("--sentences", type=int, default=None, help="of each intent and part, at most (all)")
     parser.add_argument("--cache", type=Path, default=Path("build/clinc150"), help="where features are kept")
     parser.add_argument("--out", type=Path, default=Path("docs/records/claims/clinc150.json"))
