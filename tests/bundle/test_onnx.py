@@ -11,7 +11,8 @@ import torch
 
 from bundle.made import bundle_of, episode_of, labels_of, subject_of
 from quickstudy.bundle.export import write
-from quickstudy.bundle.program import adapting
+from quickstudy.bundle.program import adapting, specialised
+from quickstudy.errors import BundleError
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
 pytest.importorskip("onnxscript", reason="the extra export is not installed")
@@ -34,3 +35,15 @@ def test_onnx_runs_elsewhere(name: str, more: dict[str, Any], tmp_path: Path) ->
     notes = json.loads(session.get_modelmeta().custom_metadata_map["quickstudy"])
     assert notes["version"] == bundle.version
     assert [each.name for each in tmp_path.iterdir()] == ["p.onnx"]
+
+
+def test_what_onnx_lacks_is_named(tmp_path: Path) -> None:
+    """Ridge regression solves equations, for which ONNX has no operator; its learner is a matrix, and is written."""
+    subject = subject_of("r2d2", "categorical")
+    bundle = bundle_of(subject)
+    with pytest.raises(BundleError, match=r"ONNX has no linalg_\w+\. Name the file \.pt2"):
+        write(adapting(bundle, ways=2, shots=1), tmp_path / "p.onnx")
+    assert list(tmp_path.iterdir()) == []
+    episode = episode_of(subject)
+    learner = bundle.adapt(episode.support.x, labels_of(episode))
+    assert write(specialised(bundle, learner, [*"abcde"]), tmp_path / "l.onnx") < 1e-5

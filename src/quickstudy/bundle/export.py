@@ -7,6 +7,7 @@ import io
 import json
 import logging
 import math
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -74,10 +75,17 @@ def _onnx(program: Program, path: Path) -> Any:
         extra(module, "export")
     runtime = extra("onnxruntime", "export")
     names = list(program.inputs)
-    made = torch.onnx.export(
-        _exported(program), input_names=names, output_names=program.outputs, dynamo=True, verbose=False
-    )
-    assert made is not None
+    exported = _exported(program)
+    try:
+        made = torch.onnx.export(exported, input_names=names, output_names=program.outputs, dynamo=True, verbose=False)
+        assert made is not None
+    except Exception as error:  # the exporter's own errors, which have no root of their own
+        lacking = re.search(r"op='aten\.(\w+)'", str(error))
+        reason = f"ONNX has no {lacking[1]}." if lacking else _last_line(error)
+        raise BundleError(
+            f"this program cannot be written as ONNX: {reason} Name the file .pt2 for torch.export, or write a "
+            "specialised learner (--support), which has less to compute."
+        ) from error
     made.model.metadata_props["quickstudy"] = json.dumps(program.notes)
     made.save(path, external_data=False)
     options = runtime.SessionOptions()
@@ -96,9 +104,15 @@ def _exported(program: Program) -> Any:
         return torch.export.export(program.traced, tuple(program.inputs.values()))
     except Exception as error:  # torch raises whatever an operation that it cannot write down raises
         raise BundleError(
-            f"the method cannot be written as a program: {str(error).strip().splitlines()[0]} Choose another method, "
-            "or export a specialised learner."
+            f"the method cannot be written as a program: {_last_line(error)} Choose another method, or export a "
+            "specialised learner."
         ) from error
+
+
+def _last_line(error: Exception) -> str:
+    """What an exporter says at the end of what it has to say, where the reason is."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def _checked(program: Program, run: Any, path: Path) -> float:
