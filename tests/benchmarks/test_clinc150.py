@@ -71,6 +71,16 @@ def test_intents_to_tune_on_are_no_test_intents(claim, monkeypatch):
     assert (test.learn, test.ask) == (parts["train"], parts["test"])
 
 
+def test_a_stiff_ridge_without_its_own_means_is_class_means(claim):
+    rng = np.random.default_rng(0)
+    y = np.repeat(np.arange(12), 14)
+    part = claim.Sentences((rng.normal(size=(12, 6))[y] + rng.normal(size=(168, 6))).astype(np.float32), y)
+    found = claim.own_means(claim.Setting(np.arange(12), 12, part, part, 9, 3), 5, penalty=1e9)
+    means, ridge, corrected = found.values()
+    assert corrected == pytest.approx(means)
+    assert ridge < means
+
+
 def test_the_claim_from_sentences_to_results(claim, tmp_path, monkeypatch, capsys):
     (tmp_path / "clinc_oos").mkdir()
     many = {"train": 10, "val": 9, "test": 8}
