@@ -18,10 +18,12 @@ from quickstudy.train.run import Run
 
 __all__ = ["EPISODES", "SIZES", "Threshold", "cutoff", "detector", "nearest", "of_run"]
 
-EPISODES = 128
-"""Validation tasks that a detector is calibrated on."""
+EPISODES, FEWEST = 128, 32
+"""Validation tasks that a detector is calibrated on: the most, and the fewest where they have many classes."""
 QUERIES = 5
 """Queries of a class in each."""
+ENOUGH = 3200
+"""Queries of all tasks: with as many, a threshold that keeps 95 of 100 is right to 0.4 of 100 (a standard error)."""
 WORTH = 0.005
 """What a score that is taken over the support must gain in AUROC to be chosen."""
 SIZES = ((2, 1), (2, 5), (5, 1), (5, 5), (10, 5), (20, 5))
@@ -83,11 +85,12 @@ def detector(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) ->
         None where there are no validation tasks, or a method for real values.
     """
     for source in _sources(run, sizes):
-        name = chance.fingerprint(source.fingerprint, step, EPISODES)
+        episodes = max(FEWEST, min(EPISODES, ENOUGH // (QUERIES * source.outputs)))
+        name = chance.fingerprint(source.fingerprint, step, episodes)
         kept = _kept(run)
         if name not in kept:
             try:
-                kept[name] = dataclasses.asdict(_chosen(familiarity(method, source, EPISODES)))
+                kept[name] = dataclasses.asdict(_chosen(familiarity(method, source, episodes)))
             except QuickstudyError:  # too few classes for such tasks, or for foreign ones
                 continue
             if run.writes:
