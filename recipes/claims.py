@@ -24,8 +24,9 @@ HEAD = """# Claims
 
 What quickstudy's methods were expected to show, and what they showed. Made by `python recipes/claims.py` from the
 records in `docs/records`; no figure is typed but the papers' (in a column of their own, each under its own protocol,
-mostly with far longer training), the targets, and what is told of earlier tries. Targets are the papers' figures or were set by this project before
-anything was measured; where a claim has no figure, and ours was chosen to make it one, the target says "our reading".
+mostly with far longer training), the targets, and what is told of earlier tries. Targets are the papers' figures or
+were set by this project before anything was measured; where a claim has no figure, and ours was chosen to make it one,
+the target says "our reading".
 Intervals are 95 % over test tasks. Training was from one seed each: intervals do not cover its chance.
 """
 
@@ -55,8 +56,9 @@ CLAIMS = [
         "Settings of the prior and of the kernel machines were chosen on neither these tables nor those set aside; the "
         "prior was changed before any real table was read, because half of its tables could not be told at all. An "
         "earlier measurement of the same network read at most 64 columns at a time, as a default; it took up to 5.8 "
-        "seconds where there were more, and its mean AUC was 0.8848. That default is all that these tables changed. A network that reads cells, as the published ones do "
-        "(`tablepfn`), was begun and given up after 100 steps: 2.4 seconds each for 8 tables.",
+        "seconds where there were more, and its mean AUC was 0.8848. That default is all that these tables changed. A "
+        "network that reads cells, as the published ones do (`tablepfn`), was begun and given up after 100 steps: 2.4 "
+        "seconds each for 8 tables.",
     ),
     Claim(
         "A prior-fitted network and the exact posterior",
