@@ -40,8 +40,7 @@ class Scored(NamedTuple):
 
 
 class KernelPFN(AgainstRest):
-    """Stack kernel machines by a transformer that is fitted to a prior over tables (a prior-fitted network as in
-    Müller et al. 2022, on scores in place of features).
+    """Stack kernel machines by a transformer that was fitted to a prior over tables (after Müller et al. 2022).
 
     Meta-learned: the transformer, and how rows enter and leave it.
     Adapts by: solving ridge regressions in closed form, and passing their scores of the training rows through the
