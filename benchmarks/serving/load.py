@@ -5,8 +5,9 @@
     python benchmarks/serving/load.py --quick            # does it run?
 
 `mixed`: 64 clients for two minutes, each making learners of 5 classes x 5 shots (one request in ten) and asking them
-about one image. `batching`: 32 clients, the server once with and once without taking requests together, in turn, three
-times; the ratio of throughputs. Clients are a process of their own, asyncio over raw connections, on the same machine.
+about one image. `alone`: the same by one client, whose requests have nothing to wait for. `batching`: 32 clients, the
+server once with and once without taking requests together, in turn, three times; the ratio of throughputs. Clients are
+a process of their own, asyncio over raw connections, on the same machine.
 The record is `benchmarks/results/serving-load.json`.
 """
 
@@ -31,6 +32,7 @@ from harness.results import machine  # noqa: E402
 RESULTS = ROOT / "benchmarks" / "results" / "serving-load.json"
 CLIENTS = Path(__file__).with_name("clients.py")
 WAYS, SHOTS = 5, 5
+PARTS = ["mixed", "alone", "batching"]
 
 
 def mixed(method: str, *, clients: int, seconds: float, adapts: float, flags: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -127,7 +129,7 @@ def spread(times: list[float]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", choices=["mixed", "batching"], default=["mixed", "batching"])
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--method", default="protonet")
     parser.add_argument("--quick", action="store_true", help="a few seconds of each, recorded nowhere")
     parser.add_argument("--out", type=Path, default=RESULTS)
@@ -137,6 +139,9 @@ def main() -> None:
     if "mixed" in asked.only:
         whole["mixed"] = mixed(asked.method, clients=64, seconds=4 if asked.quick else 120, adapts=0.1)
         print(json.dumps(whole["mixed"]), flush=True)
+    if "alone" in asked.only:
+        whole["alone"] = mixed(asked.method, clients=1, seconds=4 if asked.quick else 20, adapts=0.1)
+        print(json.dumps(whole["alone"]), flush=True)
     if "batching" in asked.only:
         seconds, rounds = (4, 1) if asked.quick else (20, 3)
         for name, adapts in (("batching", 0.1), ("batching, predictions alone", 0.0)):

@@ -193,7 +193,7 @@ def test_a_restart_changes_no_answer(tmp_path_factory: pytest.TempPathFactory) -
 
 def test_two_servers_on_one_database_see_each_others_changes(tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("two")
-    one, other = Running(folder, bundle()), Running(folder, bundle())
+    one, other = Running(folder, bundle(), fresh=0), Running(folder, bundle(), fresh=0)
     one.start()
     other.start()
     try:
@@ -209,6 +209,29 @@ def test_two_servers_on_one_database_see_each_others_changes(tmp_path_factory: p
     finally:
         one.stop()
         other.stop()
+
+
+def test_one_process_looks_again_only_now_and_then(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = Running(tmp_path_factory.mktemp("fresh"), bundle(), fresh=60)
+    running.start()
+    try:
+        looks: list[str] = []
+        revision = running.store.revision
+        monkeypatch.setattr(running.store, "revision", lambda tenant, id: looks.append(id) or revision(tenant, id))
+        learner = running.create(TWO)
+        path = f"/v1/learners/{learner['id']}"
+        for _ in range(3):
+            running.predict(learner["id"], row(*QUERY))
+        assert looks == [learner["id"]]
+        running.ask("POST", f"{path}/examples", {"examples": rows(new=[QUERY])})  # its own changes it sees at once
+        assert running.predict(learner["id"], row(*QUERY))[0]["class"] == "new"
+        running.predict(learner["id"], row(*QUERY))
+        running.ask("DELETE", path)
+        assert running.ask("POST", f"{path}/predict", {"inputs": [row(*QUERY)]}).status == 404
+    finally:
+        running.stop()
 
 
 def test_models_are_described(server: Running) -> None:

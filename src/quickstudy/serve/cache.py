@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable
@@ -26,11 +27,20 @@ class Live(NamedTuple):
     revision: int
     shapes: Hashable
     """What it shares with learners that are asked in one call with it."""
+    seen: list[float]
+    """When it was last known to be what is stored, by the monotonic clock: one number, which changes."""
 
     @classmethod
     def of(cls, bundle: Bundle, learner: Learner, classes: tuple[str, ...], revision: int) -> Live:
         """A learner with what is told from it."""
-        return cls(bundle, learner, classes, revision, tuple(leaf.shape for leaf in tree.leaves(learner.state)))
+        return cls(
+            bundle,
+            learner,
+            classes,
+            revision,
+            tuple(leaf.shape for leaf in tree.leaves(learner.state)),
+            [-math.inf],
+        )
 
 
 class Cache:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -236,7 +237,10 @@ class Service:
         learner = self.batcher.in_background(work.adapting(bundle, x, support.labels, len(record.classes)))
         after = Changed(record.classes, support, [])
         changed = rewritten(record, after, learner, worth_keeping(bundle, x))
-        return self.store.replace(tenant, changed, record.revision)
+        if not self.store.replace(tenant, changed, record.revision):
+            return False
+        self._cache.put(tenant, id, Live.of(bundle, learner, record.classes, record.revision + 1))
+        return True
 
     # --- how ----------------------------------------------------------------------------------------------------------
 
@@ -284,7 +288,7 @@ class Service:
     def _find(self, tenant: str, id: str) -> Live:
         """A learner ready to predict: as remembered, if that is its revision still."""
         live = self._cache.get(tenant, id)
-        if live is not None and self.store.revision(tenant, id) == live.revision:
+        if live is not None and self._is_current(tenant, id, live):
             self.metrics.lookups.labels("cache").inc()
             return live
         state = self.store.state(tenant, id)
@@ -296,6 +300,16 @@ class Service:
         live = Live.of(bundle, Learner.from_bytes(state.state), state.classes, state.revision)
         self._cache.put(tenant, id, live)
         return live
+
+    def _is_current(self, tenant: str, id: str, live: Live) -> bool:
+        """Whether a remembered learner is the stored one still; what this process changes, it remembers anew."""
+        now = time.monotonic()
+        if now - live.seen[0] < self.settings.believed:
+            return True
+        if self.store.revision(tenant, id) != live.revision:
+            return False
+        live.seen[0] = now
+        return True
 
     def _record(self, tenant: str, id: str) -> LearnerRecord:
         record = self.store.get(tenant, id)

@@ -92,6 +92,9 @@ class ServerSettings:
     """Milliseconds that a request waits at most for others that are on their way."""
     cache: Megabytes = 256.0
     """Megabytes of unpacked learners kept at hand."""
+    fresh: Annotated[float, Field(ge=0, le=60)] = 1.0
+    """Seconds for which a learner is believed not to be changed by another server on the same SQLite file. With several
+    workers, or on PostgreSQL, nothing is believed: each request looks."""
     watch: Annotated[float, Field(ge=0, le=86400)] = 2.0
     """Seconds between looks at the bundles' folders; 0 loads new versions only when asked to."""
     readapt: bool = True
@@ -104,6 +107,12 @@ class ServerSettings:
     """Threads for torch; 0 leaves it as it is."""
     limits: Limits = Limits()
     """How much may be asked."""
+
+    @property
+    def believed(self) -> float:
+        """Seconds for which a learner is believed not to be changed by others."""
+        alone = self.workers == 1 and not self.db.startswith("postgres")
+        return self.fresh if alone else 0.0
 
     def to_json(self) -> str:
         """As text, for the processes that serve together."""
