@@ -57,7 +57,7 @@ CLAIMS = [
         "prior was changed before any real table was read, because half of its tables could not be told at all. An "
         "earlier measurement of the same network read at most 64 columns at a time, as a default; it took up to 5.8 "
         "seconds where there were more, and its mean AUC was 0.8848. That default is all that these tables changed. A "
-        "network that reads cells, as the published ones do (`tablepfn`), was begun and given up after 100 steps: 2.4 "
+        "network that reads cells, as the published ones do (`TablePFN`), was begun and given up after 100 steps: 2.4 "
         "seconds each for 8 tables.",
     ),
     Claim(

@@ -53,7 +53,6 @@ METHODS = {
     "transformer": "quickstudy.methods.memory.transformer:InContext",
     "srwm": "quickstudy.methods.memory.srwm:SRWM",
     "pfn": "quickstudy.methods.memory.pfn:PFN",
-    "tablepfn": "quickstudy.methods.memory.tablepfn:TablePFN",
     "kernelpfn": "quickstudy.methods.memory.kernelpfn:KernelPFN",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",

@@ -51,8 +51,8 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     and their probabilities averaged.
 
     Args:
-        model: The folder of a run or bundle of `kernelpfn` or `tablepfn`, a `Bundle`, or one of them trained; None for
-            the one that comes with quickstudy.
+        model: The folder of a run or bundle of `kernelpfn`, a `Bundle`, or a trained method that tells classes from
+            the rest; None for the one that comes with quickstudy.
         categorical: Places of columns whose values are names even where they are numbers; "auto" for those with text.
         rows: Training rows that are read together, at most.
         columns: Columns of numbers that are read together, at most.
