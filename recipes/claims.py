@@ -64,7 +64,7 @@ CLAIMS = [
         "A prior-fitted network and the exact posterior",
         "Trained on functions of a Gaussian process, a transformer approximates its posterior predictive distribution "
         "(Müller et al. 2022, section 5.1).",
-        "python benchmarks/claims/pfn_gp.py",
+        "python benchmarks/claims/pfn_gp.py --steps 2000 --tasks 1000",
         "claims/pfn_gp",
         of.posterior,
     ),
