@@ -168,7 +168,7 @@ class Models:
         if bundle.name in self._newest:
             raise SettingsError(
                 f"{folder} and {self._folders[bundle.name]} are both called {bundle.name!r}; requests choose a model "
-                "by its name. Give one of them another (the name in its bundle.yaml)."
+                "by its name. Make the bundle of one of them anew: quickstudy bundle RUN OUT --name NAME."
             )
         self._keep(bundle)
         _warm(bundle)
