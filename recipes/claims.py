@@ -64,9 +64,11 @@ CLAIMS = [
         "A prior-fitted network and the exact posterior",
         "Trained on functions of a Gaussian process, a transformer approximates its posterior predictive distribution "
         "(Müller et al. 2022, section 5.1).",
-        "python benchmarks/claims/pfn_gp.py --steps 2000 --tasks 1000",
+        "python benchmarks/claims/pfn_gp.py --tasks 1000",
         "claims/pfn_gp",
         of.posterior,
+        "A shorter run, of 2,000 steps, was measured before on the same test functions: 0.0720. Excess grows with the "
+        "number of points, and the mean over numbers of points stays just within the target.",
     ),
     Claim(
         "A memory binds labels to characters never seen",
