@@ -7,7 +7,8 @@ One task, five-way one-shot, 15 queries a class, 5 inner steps. The convolutions
 counted layer by layer (a slope, its Hessian-vector product, the query's gradient), and each kind is timed alone with
 the quickest that torch offers on this machine: channels first, channels last, or a product of patches. Their sum is
 what a step would take if normalisation, pooling, losses, updates and Python were free. In the same rounds quickstudy's
-whole step is timed, so that the share is of one run.
+whole step is timed, so that the share is of one run. A profile of the step says what it does spend, operation by
+operation: on convolutions as executed, on products (of patches, in the first layer), on pooling, and on all the rest.
 """
 
 from __future__ import annotations
@@ -92,6 +93,26 @@ def seconds(do: Callable[[], Any], least: float = 0.02) -> float:
     return spent / times
 
 
+KINDS = {
+    "convolutions": ("conv",),
+    "products": ("::mm", "::bmm", "::addmm", "::baddbmm", "mkldnn_linear"),
+    "pooling": ("max_pool",),
+}
+"""What operations are called, by kind."""
+
+
+def profiled(step: Callable[[], Any], tasks: int) -> dict[str, float]:
+    """Milliseconds a task that a step spends in operations of each kind, without Python between them."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as found:
+        step()
+    spent = dict.fromkeys((*KINDS, "the rest"), 0.0)
+    for each in found.key_averages():
+        if each.key.startswith("aten::"):
+            kind = next((kind for kind, names in KINDS.items() if any(name in each.key for name in names)), "the rest")
+            spent[kind] += each.self_cpu_time_total / 1e3 / tasks
+    return spent
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=5)
@@ -105,7 +126,7 @@ def main() -> int:
             rows.append(row)
             print(
                 f"  {order}, {precision}: convolutions {row['floor_ms']:.1f} of {row['step_ms']:.1f} ms a task "
-                f"({row['gflop']:.2f} GFLOP)",
+                f"({row['gflop']:.2f} GFLOP); as executed {row['profile_ms']}",
                 flush=True,
             )
     print(f"  -> {write('floor', {'rows': rows}, Environments(), asked.quick)}")
@@ -135,6 +156,7 @@ def share(order: str, precision: str, rounds: int) -> dict[str, Any]:
         "floor_ms": floor_ms,
         "step_ms": step_ms,
         "share": floor_ms / step_ms,
+        "profile_ms": profiled(step, setting.tasks),
     }
 
 

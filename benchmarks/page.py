@@ -124,16 +124,19 @@ def _memory(found: dict[str, Any]) -> Section:
 
 
 def _floor(found: dict[str, Any]) -> Section:
+    kinds = list(found["rows"][0]["profile_ms"])
     rows = [
         [
             f"{row['order']}, {row['precision']}",
             str(row["convolutions"]),
             *(f"{row[key]:.1f}" for key in ("gflop", "floor_ms", "step_ms")),
             f"{100 * row['share']:.0f} %",
+            *(f"{row['profile_ms'][kind]:.1f}" for kind in kinds),
         ]
         for row in found["rows"]
     ]
     head = ["", "convolutions", "GFLOP", "ms by the quickest kernels", "ms of quickstudy's step", "share"]
+    head += [f"profile: {kind}" for kind in kinds]
     title = "The floor under a MAML step: its convolutions alone, one task of the setting above"
     return title, conditions(found), [(head, rows)], []
 
