@@ -18,6 +18,7 @@ from pydantic import Field
 from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
+from quickstudy.inner.precision import Precision
 from quickstudy.inner.rules import Params, Rule
 from quickstudy.inner.stretch import stretch
 
@@ -220,8 +221,7 @@ class _Slope(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         ctx.problem = inputs[0]
-        device = inputs[1].device.type
-        ctx.precision = device, torch.get_autocast_dtype(device), torch.is_autocast_enabled(device)
+        ctx.precision = Precision(inputs[1:2])
         ctx.save_for_backward(*inputs[1:])
 
     @staticmethod
@@ -229,8 +229,7 @@ class _Slope(torch.autograd.Function):
         # Hessians are symmetric, so cᵀ ∂(slope)/∂z for every z at once is the derivative of ∂loss/∂z along c.
         problem, flat = ctx.problem, ctx.saved_tensors
         wanted = tuple(i for i, needs in enumerate(ctx.needs_input_grad[1:]) if needs)
-        device, dtype, enabled = ctx.precision  # of the way there: what it saved is in that precision
-        with torch.autocast(device, dtype, enabled=enabled):
+        with ctx.precision.again():
             products = (_mapped_products if _transformed() else _plain_products)(problem, flat, wanted, cotangents)
         back: list[Tensor | None] = [None] * len(flat)
         for i, product in zip(wanted, products, strict=True):

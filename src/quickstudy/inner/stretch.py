@@ -7,7 +7,6 @@ nets with sublinear memory cost", section 4.3, for the steps of an inner loop in
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch.autograd.function import once_differentiable
 
 from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
+from quickstudy.inner.precision import Precision
 
 __all__ = ["stretch"]
 
@@ -41,10 +41,7 @@ class _Walked:
         self.rest = [None if isinstance(leaf, Tensor) else leaf for leaf in flat]
         self.ends: list[Any] = []
         self.ends_spec: Any = None
-        # of the way there: what is computed again must be in that precision
-        self.precision = [
-            (kind, torch.get_autocast_dtype(kind), torch.is_autocast_enabled(kind)) for kind in _kinds(flat)
-        ]
+        self.precision = Precision(leaf for leaf in flat if isinstance(leaf, Tensor))
 
     def __call__(self, tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
         found = self.walk(*tree.unflatten(_filled(self.rest, tensors), self.spec))
@@ -62,10 +59,6 @@ def _filled(rest: Sequence[Any], tensors: Sequence[Tensor]) -> list[Any]:
     return [next(given) if leaf is None else leaf for leaf in rest]
 
 
-def _kinds(flat: Sequence[Any]) -> list[str]:
-    return sorted({leaf.device.type for leaf in flat if isinstance(leaf, Tensor)})
-
-
 class _Stretch(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, walked: _Walked, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -81,9 +74,7 @@ class _Stretch(torch.autograd.Function):
             leaf.detach().requires_grad_() if needs else leaf
             for leaf, needs in zip(ctx.saved_tensors, needed, strict=True)
         ]
-        with torch.enable_grad(), contextlib.ExitStack() as precisions:
-            for kind, dtype, enabled in ctx.walked.precision:
-                precisions.enter_context(torch.autocast(kind, dtype, enabled=enabled))
+        with torch.enable_grad(), ctx.walked.precision.again():
             ends = ctx.walked(at)
         moved = [(end, back) for end, back in zip(ends, cotangents, strict=True) if end.requires_grad]
         wanted = [leaf for leaf, needs in zip(at, needed, strict=True) if needs]
