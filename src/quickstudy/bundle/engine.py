@@ -13,7 +13,7 @@ from quickstudy.bundle import many
 from quickstudy.core import chance, tree
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import over_tasks, suitable_chunk
+from quickstudy.core.lift import over_tasks, own_convolutions, suitable_chunk
 from quickstudy.core.predictions import Likelihood, Prediction
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
@@ -153,13 +153,13 @@ class Engine:
     @functools.cached_property
     def _own_convolutions(self) -> bool:
         """Whether learners have convolutions of their own, which a CPU maps a few at a time."""
-        convolutions = {weight.shape for weight in self.method.parameters() if weight.ndim > 2}
-        if not convolutions:
-            return False
-        x = torch.zeros(self.outputs, *self.item)
-        y = torch.zeros(self.outputs, self.outputs) if self.likelihood == "gaussian" else torch.arange(self.outputs)
-        ((state, _),) = self.adapt([self.prepare(x, y).support], levels=False)
-        return any(leaf.shape in convolutions for leaf in tree.leaves(state))
+
+        def some() -> Any:
+            x = torch.zeros(self.outputs, *self.item)
+            y = torch.zeros(self.outputs, self.outputs) if self.likelihood == "gaussian" else torch.arange(self.outputs)
+            return self.adapt([self.prepare(x, y).support], levels=False)[0][0]
+
+        return own_convolutions(self.method, some)
 
     def _noise(self, tasks: int) -> tuple[Tensor, ...]:
         """The noise that `adapt` takes: the same for every task, so that a support always makes the same learner."""

@@ -13,7 +13,7 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["How", "Plan", "over_tasks", "plan", "suitable_chunk"]
+__all__ = ["How", "Plan", "over_tasks", "own_convolutions", "plan", "suitable_chunk"]
 
 How = Literal["map", "loop"]
 Plan = tuple[How, int]
@@ -80,14 +80,25 @@ def plan(
 
 def _suitable_chunk(method: MetaLearner, episodes: Episode, noise: tuple[Tensor, ...]) -> int:
     device = episodes.support.x.device.type
-    convolutions = {weight.shape for weight in method.parameters() if weight.ndim > 2}
-    if device == "cpu" and convolutions:
-        with torch.no_grad():
-            learner = method.adapt(tree.unstack(episodes.support)[0], *(each[0] for each in noise))
-        if any(leaf.shape in convolutions for leaf in tree.leaves(learner)):
-            return suitable_chunk(device, 1, own_convolutions=True)
+    own = device == "cpu" and own_convolutions(
+        method, lambda: method.adapt(tree.unstack(episodes.support)[0], *(each[0] for each in noise))
+    )
     numbers = (episodes.support.x.numel() + episodes.query.x.numel()) // len(episodes.support.mask)
-    return suitable_chunk(device, numbers)
+    return suitable_chunk(device, numbers, own)
+
+
+def own_convolutions(method: MetaLearner, adapt: Callable[[], Any]) -> bool:
+    """Whether each task's learner has convolutions of its own: tensors of the shape of one of the method's.
+
+    Args:
+        method: The method.
+        adapt: Makes a learner of some task; not called where the method has no convolutions.
+    """
+    shapes = {weight.shape for weight in method.parameters() if weight.ndim > 2}
+    if not shapes:
+        return False
+    with torch.no_grad():
+        return any(leaf.shape in shapes for leaf in tree.leaves(adapt()))
 
 
 def suitable_chunk(device: str, numbers: int, own_convolutions: bool = False) -> int:
