@@ -31,7 +31,6 @@ class Origin(NamedTuple):
     encoder: Encoder
     likelihood: Likelihood
     labels: list[str]
-    step: int
     provenance: dict[str, Any]
 
 
@@ -52,7 +51,7 @@ def of_run(run: Run, encoder: Encoder | None = None) -> Origin:
             f"the encoder makes items of shape {list(encoder.item)}; {run.folder} was trained on {list(source.item)}. "
             "Choose the encoder that made what it was trained on."
         )
-    return Origin(method, parts, encoder, source.likelihood, source.class_names, scalars["number"], _told(run, scalars))
+    return Origin(method, parts, encoder, source.likelihood, source.class_names, _told(run, scalars))
 
 
 def usual_encoder(source: TaskSource) -> Encoder:
