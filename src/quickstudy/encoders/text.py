@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, NamedTuple
@@ -14,14 +13,14 @@ from torch import nn
 from quickstudy.core.settings import Size, settings
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.encoders import hub
-from quickstudy.encoders.encoder import Encoder, Kind
+from quickstudy.encoders.encoder import Kind
 from quickstudy.errors import DataError
 
 __all__ = ["TextEncoder"]
 
 
 @settings
-class TextEncoder(Encoder):
+class TextEncoder(hub.Hosted):
     """Text as the features of a language model that stays as it is (extra `text`).
 
     The features are the mean of the last layer over the tokens (Reimers and Gurevych 2019), of length 1. The model is
@@ -51,14 +50,6 @@ class TextEncoder(Encoder):
     def item(self) -> tuple[int, ...]:  # type: ignore[override]  # known only once the model is
         """The number of features."""
         return (self._loaded().features,)
-
-    @property
-    def weights(self) -> str:
-        """The SHA-256 of the weights in use."""
-        return hub.weights_sha256(hub.folder_of(self.model))
-
-    def pinned(self) -> Encoder:
-        return self if self.sha256 else dataclasses.replace(self, sha256=self.weights)
 
     def encode(self, raw: Sequence[Any]) -> Float[Tensor, "n d"]:
         for at, each in enumerate(raw):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import json
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ from torch import nn
 from quickstudy.core.settings import Size, settings
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.encoders import hub
-from quickstudy.encoders.encoder import Encoder, Kind
+from quickstudy.encoders.encoder import Kind
 from quickstudy.encoders.image import ImageEncoder
 from quickstudy.errors import DataError
 
@@ -27,7 +26,7 @@ USUAL_SIZE = 224
 
 
 @settings
-class VisionEncoder(Encoder):
+class VisionEncoder(hub.Hosted):
     """Pictures as the features of an image model that stays as it is (extra `text`, which brings transformers).
 
     Pictures are resized and padded to the model's size, as everywhere here, where the model's own preparation may cut
@@ -59,14 +58,6 @@ class VisionEncoder(Encoder):
     def item(self) -> tuple[int, ...]:  # type: ignore[override]  # known only once the model is
         """The number of features."""
         return (self._features(torch.zeros(1, *self._loaded().reads)).shape[1],)
-
-    @property
-    def weights(self) -> str:
-        """The SHA-256 of the weights in use."""
-        return hub.weights_sha256(hub.folder_of(self.model))
-
-    def pinned(self) -> Encoder:
-        return self if self.sha256 else dataclasses.replace(self, sha256=self.weights)
 
     def encode(self, raw: Sequence[Any]) -> Float[Tensor, "n d"]:
         pictures = ImageEncoder(item=self._loaded().reads)
