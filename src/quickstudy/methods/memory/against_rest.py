@@ -13,7 +13,7 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 
-__all__ = ["TOGETHER", "AgainstRest", "Scale", "moments"]
+__all__ = ["TOGETHER", "AgainstRest", "Scale", "moments", "targets"]
 
 LEAST = 1e-30
 """Of a column's variance, so that nothing is divided by 0."""
@@ -67,6 +67,11 @@ class Scale:
         self.mean, variance = moments(self.x, self.counted)
         self.deviation = variance.clamp(min=LEAST).sqrt()
 
+    @property
+    def size(self) -> Float[Tensor, "2"]:
+        """How many rows and columns there are: a fifth of the logarithm of each."""
+        return torch.stack([self.counted.sum(), self.used.sum().to(self.x.dtype)]).clamp(min=1).log() / 5
+
     def apart(self, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         """Deviations from the mean, large ones by their logarithm; 0 in columns of one value."""
         return torch.where(self.used, torch.asinh((x - self.mean) / self.deviation), 0.0)
@@ -78,6 +83,11 @@ class Scale:
             parts.append(torch.einsum("mnc,n->mc", torch.sign(asked[:, None] - known), self.counted))
         share = 0.5 + 0.5 * torch.cat(parts, 1) / self.counted.sum().clamp(min=1)
         return torch.where(self.used, share, 0.5)
+
+
+def targets(y: Shaped[Tensor, "n k"], scale: Scale) -> Float[Tensor, "k n"]:
+    """What each class is told by: 1 for its rows, -1 for those of others, 0 for rows that do not count."""
+    return torch.where(scale.mask[:, None], 2 * y.to(scale.x.dtype) - 1, 0.0).T
 
 
 def moments(x: Float[Tensor, "n c"], counted: Float[Tensor, " n"]) -> tuple[Tensor, Tensor]:

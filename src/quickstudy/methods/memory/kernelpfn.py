@@ -14,7 +14,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.learner import Tags
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.memory.against_rest import TOGETHER, AgainstRest, Scale
+from quickstudy.methods.memory.against_rest import TOGETHER, AgainstRest, Scale, targets
 from quickstudy.nets.attention import Block, Memory, Transformer
 
 __all__ = ["KernelPFN", "Scored"]
@@ -93,7 +93,7 @@ class KernelPFN(AgainstRest):
     def read(self, support: Examples, y: Shaped[Tensor, "n k"]) -> Scored:
         x, statistics = run(self.net, None, support.x, mask=support.mask)
         scale = Scale(x, support.mask)
-        target = torch.where(support.mask[:, None], 2 * y.to(x.dtype) - 1, 0.0).T
+        target = targets(y, scale)
         ranks = scale.rank(scale.x)
         weights, scores = _machines(scale, ranks, target)
         share = (target > 0).to(x.dtype).sum(1) / scale.counted.sum().clamp(min=1)
@@ -112,8 +112,7 @@ class KernelPFN(AgainstRest):
 
     def _rows(self, learner: Scored, scale: Scale, scores: Float[Tensor, "k m s"]) -> Float[Tensor, "k m d"]:
         """Rows as vectors, by what is said of them and how large the table and the class are."""
-        size = torch.stack([scale.counted.sum(), scale.used.sum().to(scale.x.dtype)]).clamp(min=1).log() / 5
-        table = torch.cat([size.expand(len(learner.share), 2), learner.share[:, None]], -1)
+        table = torch.cat([scale.size.expand(len(learner.share), 2), learner.share[:, None]], -1)
         table = table[:, None].expand(*scores.shape[:2], 3)
         out: Tensor = self.of_scores(torch.cat([2 * scores, table], -1))
         return out

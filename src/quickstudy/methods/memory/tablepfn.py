@@ -14,7 +14,7 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.learner import Tags
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.memory.against_rest import AgainstRest, Scale
+from quickstudy.methods.memory.against_rest import AgainstRest, Scale, targets
 from quickstudy.nets.attention import Memory
 from quickstudy.nets.crossed import CrossedTransformer
 
@@ -80,7 +80,7 @@ class TablePFN(AgainstRest):
     def read(self, support: Examples, y: Shaped[Tensor, "n k"]) -> Table:
         x, statistics = run(self.net, None, support.x, mask=support.mask)
         scale = Scale(x, support.mask)
-        target = torch.where(support.mask[:, None], 2 * y.to(x.dtype) - 1, 0.0).T[..., None]
+        target = targets(y, scale)[..., None]
         cells = self._cells(scale, scale.x) + self.of_label(target)[..., None, :]
         told = self.of_target(target) + self._size(scale)
         rows = torch.cat([told[..., None, :], cells], -2).to(x.dtype)
@@ -97,8 +97,7 @@ class TablePFN(AgainstRest):
 
     def _size(self, scale: Scale) -> Float[Tensor, " d"]:
         """How many rows and columns there are, as a vector."""
-        size = torch.stack([scale.counted.sum(), scale.used.sum().to(scale.x.dtype)]).clamp(min=1).log()
-        out: Tensor = self.of_size(size / 5)
+        out: Tensor = self.of_size(scale.size)
         return out
 
     def _cells(self, scale: Scale, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c d"]:
