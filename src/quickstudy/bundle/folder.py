@@ -19,6 +19,7 @@ from quickstudy.bundle.manifest import FORMAT, Known, Manifest, parse, render
 from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core import files
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.packed import pack
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import dump, owner_of
 from quickstudy.encoders import Encoder
@@ -46,10 +47,7 @@ class Contents(NamedTuple):
 
 def weights_bytes(method: MetaLearner) -> bytes:
     """A method's weights as safetensors: the same bytes for the same weights."""
-    # cloned, because safetensors refuses tensors that share memory, as tied weights do
-    return safetensors.torch.save(
-        {name: value.detach().cpu().contiguous().clone() for name, value in method.state_dict().items()}
-    )
+    return pack(method.state_dict())
 
 
 def write(folder: Path, contents: Contents, weights: bytes, *, replace: bool) -> None:

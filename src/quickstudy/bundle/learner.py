@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import sys
 from typing import Any
@@ -12,6 +11,7 @@ import safetensors
 import safetensors.torch
 
 from quickstudy.core import tree
+from quickstudy.core.packed import note, pack
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import BundleError
 
@@ -63,9 +63,7 @@ class Learner:
             "cutoff": None if self.cutoff is None else [self.cutoff.score, self.cutoff.value],
             "state": _form(self.state, tensors),
         }
-        # cloned, because safetensors refuses tensors that share memory
-        kept = {str(at): leaf.detach().cpu().contiguous().clone() for at, leaf in enumerate(tensors)}
-        return safetensors.torch.save(kept, {"learner": json.dumps(notes)})
+        return pack({str(at): leaf for at, leaf in enumerate(tensors)}, learner=notes)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Learner:
@@ -75,7 +73,7 @@ class Learner:
             BundleError: these are not a learner's bytes, they are damaged, or of a method that is not loaded here.
         """
         try:
-            notes = json.loads(_header(content)["__metadata__"]["learner"])
+            notes = note(content, "learner")
             if notes["format"] != FORMAT:
                 raise ValueError(f"format {notes['format']}, where this quickstudy reads format {FORMAT}")
             if unknown := notes.keys() - {"format", "version", "ways", "cutoff", "state"}:
@@ -92,14 +90,6 @@ class Learner:
                 f"these bytes are not a whole learner: {type(error).__name__}: {error}. Expected what "
                 "Learner.to_bytes wrote; make the learner again from its support."
             ) from error
-
-
-def _header(content: bytes) -> Any:
-    """The JSON with which safetensors begin; the library itself checks the rest."""
-    size = int.from_bytes(content[:8], "little")
-    if not 0 < size <= len(content) - 8:
-        raise ValueError(f"{len(content)} bytes are too few for their header")
-    return json.loads(content[8 : 8 + size])
 
 
 def _form(value: Any, tensors: list[Tensor]) -> Any:

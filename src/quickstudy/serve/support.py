@@ -6,7 +6,6 @@ and its result is small, that is kept too, for as long as the version stays.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,6 +14,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from quickstudy.core.packed import note, pack
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import StoreDamagedError
 
@@ -47,8 +47,8 @@ class Support(NamedTuple):
         if self.kind == "vector":
             notes["shapes"] = [list(np.shape(each)) for each in self.contents]
         if self.encoded is not None:
-            tensors["encoded"] = self.encoded.contiguous()
-        return safetensors.torch.save(tensors, {"support": json.dumps(notes)})
+            tensors["encoded"] = self.encoded
+        return pack(tensors, support=notes)
 
     @classmethod
     def from_bytes(cls, content: bytes) -> Support:
@@ -58,8 +58,7 @@ class Support(NamedTuple):
             StoreDamagedError: these bytes are none.
         """
         try:
-            size = int.from_bytes(content[:8], "little")
-            notes = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["support"])
+            notes = note(content, "support")
             if notes["format"] != FORMAT:
                 raise ValueError(f"format {notes['format']}")
             tensors = safetensors.torch.load(content)

@@ -17,6 +17,7 @@ import safetensors
 import safetensors.torch
 
 from quickstudy.core import files
+from quickstudy.core.packed import pack
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import CheckpointError
 
@@ -39,8 +40,7 @@ def write(folder: Path, name: str, tensors: dict[str, Tensor], scalars: dict[str
     Raises:
         CheckpointError: it cannot be written (a full disk, say). Earlier checkpoints stay as they are.
     """
-    # cloned, because safetensors refuses tensors that share memory, as tied weights do
-    content = safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in tensors.items()})
+    content = pack(tensors)
     notes = {"checksum": hashlib.sha256(content).hexdigest(), "scalars": scalars}
     files.write(folder / f"{name}.safetensors", content)
     files.write(folder / f"{name}.json", json.dumps(notes, indent=1))
