@@ -7,22 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
 
 FOLDER = Path(__file__).parents[2] / "benchmarks"
-
-
-@pytest.fixture(autouse=True)
-def _reach(monkeypatch: pytest.MonkeyPatch) -> Any:
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(FOLDER))
-    yield
-    for name in set(sys.modules) - before:
-        if name.partition(".")[0] in {"harness", "contenders", *(path.stem for path in FOLDER.glob("*.py"))}:
-            del sys.modules[name]
 
 
 def load(name: str) -> ModuleType:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -43,12 +41,8 @@ published:
 
 
 @pytest.fixture
-def modules(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[ModuleType, ModuleType]]:
-    for folder in ("benchmarks", "recipes"):
-        monkeypatch.syspath_prepend(str(ROOT / folder))
-    yield importlib.import_module("leaderboard"), importlib.import_module("leaderboards")
-    for name in ("leaderboard", "leaderboards"):
-        sys.modules.pop(name, None)
+def modules() -> tuple[ModuleType, ModuleType]:
+    return importlib.import_module("leaderboard"), importlib.import_module("leaderboards")
 
 
 @pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda value: value.replace(" ", "-"))

@@ -3,24 +3,10 @@
 import importlib
 import json
 import sys
-from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
-
-CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
-
-
-@pytest.fixture(autouse=True)
-def _reach(monkeypatch: pytest.MonkeyPatch) -> Any:
-    before = set(sys.modules)
-    monkeypatch.syspath_prepend(str(CLAIMS))
-    yield
-    for name in set(sys.modules) - before:
-        if name in {path.stem for path in CLAIMS.glob("*.py")}:
-            del sys.modules[name]
 
 
 def load(name: str) -> ModuleType:
