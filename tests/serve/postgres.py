@@ -85,19 +85,18 @@ class Server:
 
     def database(self) -> str:
         """The URL of a new, empty database: 8 MB on the disk, and a part of a second."""
-        self._made += 1
-        name = f"made_{self._made}"
-        with self.connect() as connection:
-            connection.execute(f"CREATE DATABASE {name}")
-        return f"postgresql://tester@/{name}?host={self.folder}"
+        return f"postgresql://tester@/{self._new('DATABASE')}?host={self.folder}"
 
     def schema(self) -> str:
         """The URL of a new, empty schema in the one database there is: as good as a database, and quick."""
+        return f"postgresql://tester@/postgres?host={self.folder}&options=-csearch_path%3D{self._new('SCHEMA')}"
+
+    def _new(self, kind: str) -> str:
+        """Make one, and give its name."""
         self._made += 1
-        name = f"made_{self._made}"
         with self.connect() as connection:
-            connection.execute(f"CREATE SCHEMA {name}")
-        return f"postgresql://tester@/postgres?host={self.folder}&options=-csearch_path%3D{name}"
+            connection.execute(f"CREATE {kind} made_{self._made}")
+        return f"made_{self._made}"
 
     def connect(self, database: str = "postgres") -> Any:
         """A connection of the tests' own, that commits by itself."""
