@@ -41,9 +41,14 @@ def test_a_small_net_on_features() -> None:
     assert Run.open("run").settings.plain()["net"]["name"] == "mlp"
 
 
-def test_nothing_to_train_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    assert train("protonet --net flatten") == 1
-    assert "has no weights to train" in " ".join(capsys.readouterr().err.split())
+@pytest.mark.parametrize("name", ["protonet", "protomaml"])
+def test_nothing_to_train_is_said_with_ways_on(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert train(f"{name} --net flatten") == 1
+    said = " ".join(capsys.readouterr().err.split())
+    assert "has no weights to train" in said
+    assert "mlp or conv4 in place of flatten" in said
+    assert {each for each in NAMES if each in said} >= {"r2d2", "meta-baseline", "anil"}
+    assert train(f"{name} --net mlp --out run") == 0
 
 
 def test_a_run_finds_its_file_from_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

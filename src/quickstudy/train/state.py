@@ -157,7 +157,11 @@ def device_of(training: Training) -> torch.device:
 def _optimizer(method: MetaLearner, training: Training) -> Optimizer:
     weights = [weight for weight in method.parameters() if weight.requires_grad]
     if not weights:
-        raise TrainingError(f"{type(method).__name__} has no weights to train. Evaluate it as it is.")
+        raise TrainingError(
+            f"{type(method).__name__} has no weights to train, of its own or in its net. Give it a net that learns "
+            "(mlp or conv4 in place of flatten), or choose a method that learns without one (r2d2, meta-baseline, "
+            "anil). From Python it can be evaluated as it is: quickstudy.evaluate.evaluate(method, protocol)."
+        )
     match training.optimizer:
         case "adam":
             return torch.optim.Adam(weights, training.rate, weight_decay=training.weight_decay)
