@@ -13,9 +13,11 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["How", "Plan", "over_tasks", "own_convolutions", "plan", "suitable_chunk"]
+__all__ = ["AskedHow", "How", "Plan", "over_tasks", "own_convolutions", "plan", "suitable_chunk"]
 
 How = Literal["map", "loop"]
+AskedHow = Literal["auto", "map", "loop"]
+"""How tasks may be asked to be taken; `plan` turns auto into one of the others."""
 Plan = tuple[How, int]
 """How tasks are taken, and how many at a time."""
 
@@ -56,7 +58,7 @@ def plan(
     method: MetaLearner,
     episodes: Episode,
     *noise: Tensor,
-    how: How | Literal["auto"] = "auto",
+    how: AskedHow = "auto",
     chunk: int | None = None,
 ) -> Plan:
     """How to take a method over these tasks, and how many at a time: for `over_tasks`, with nothing left open.

@@ -7,9 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
 from quickstudy.core.learner import MetaLearner, Stepwise
+from quickstudy.core.lift import AskedHow
 from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError, TaskError
-from quickstudy.evaluate.evaluate import How, answer
+from quickstudy.evaluate.evaluate import answer
 from quickstudy.evaluate.protocol import Protocol
 from quickstudy.evaluate.record import Curve
 from quickstudy.evaluate.statistics import Interval, t_interval
@@ -27,7 +28,7 @@ def steps_curve(
     protocol: Protocol,
     steps: Sequence[int] | None = None,
     *,
-    how: How = "auto",
+    how: AskedHow = "auto",
     progress: Callable[[int, int], None] | None = None,
     workers: Workers | None = None,
 ) -> Curve | None:
@@ -62,7 +63,7 @@ def shots_curve(
     shots: Sequence[int] | None = None,
     *,
     floors: Mapping[str, MetaLearner] | None = None,
-    how: How = "auto",
+    how: AskedHow = "auto",
     progress: Callable[[int, int], None] | None = None,
     workers: Workers | None = None,
 ) -> Curve | None:

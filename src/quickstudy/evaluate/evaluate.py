@@ -9,7 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from quickstudy.core import chance, tree
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.learner import MetaLearner, Stepwise
-from quickstudy.core.lift import over_tasks, plan
+from quickstudy.core.lift import AskedHow, Plan, over_tasks, plan
 from quickstudy.core.predictions import Metric, Ordered, Prediction
 from quickstudy.core.workers import Arrays, Workers
 from quickstudy.errors import MethodError, SettingsError, TaskError
@@ -27,9 +27,8 @@ from quickstudy.evaluate.record import Result
 from quickstudy.evaluate.statistics import class_bootstrap, t_interval
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["LEVELS", "Answers", "How", "Progress", "answer", "draw", "evaluate", "noise_for", "place_of", "result"]
+__all__ = ["LEVELS", "Answers", "Progress", "answer", "draw", "evaluate", "noise_for", "place_of", "result"]
 
-How = Literal["auto", "map", "loop"]
 Progress = Callable[[int, int], None]
 """Called with the number of episodes done and their total."""
 
@@ -77,7 +76,7 @@ def evaluate(
     steps: int | None = None,
     batch: int = BATCH,
     device: torch.device | str | None = None,
-    how: How = "auto",
+    how: AskedHow = "auto",
     chunk: int | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
@@ -125,7 +124,7 @@ def answer(
     steps: int | None = None,
     batch: int = BATCH,
     device: torch.device | str | None = None,
-    how: How = "auto",
+    how: AskedHow = "auto",
     chunk: int | None = None,
     progress: Progress | None = None,
     workers: Workers | None = None,
@@ -220,7 +219,7 @@ class _Session:
         self.method, self.source, self.steps, self.digest = method, source, steps, digest
         self.metric: Metric = "accuracy" if source.likelihood == "categorical" else "mse"
         self.device, self.dtype = place_of(method)
-        self.planned: dict[tuple[torch.Size, ...], tuple[Literal["map", "loop"], int]] = {}
+        self.planned: dict[tuple[torch.Size, ...], Plan] = {}
 
     def adapt(self, episode: Episode, *noise: torch.Tensor) -> Any:
         """The learner of one task."""
@@ -245,7 +244,7 @@ class _Session:
         p = prediction.mean
         return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
 
-    def run(self, indices: range, drawn: Episode, how: How, chunk: int | None) -> _Part:
+    def run(self, indices: range, drawn: Episode, how: AskedHow, chunk: int | None) -> _Part:
         episodes = to_device(drawn, self.device, self.dtype)
         noise = noise_for(self.method, self.digest, indices)
         start = time.perf_counter()

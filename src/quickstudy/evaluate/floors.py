@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable
 import torch
 
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.lift import AskedHow
 from quickstudy.core.workers import Workers
-from quickstudy.evaluate.evaluate import How, evaluate
+from quickstudy.evaluate.evaluate import evaluate
 from quickstudy.evaluate.protocol import Protocol
 from quickstudy.evaluate.record import Result
 
@@ -23,7 +24,7 @@ def evaluate_floors(
     protocol: Protocol,
     *,
     device: torch.device | str | None = None,
-    how: How = "auto",
+    how: AskedHow = "auto",
     progress: Callable[[str, int, int], None] | None = None,
     workers: Workers | None = None,
 ) -> tuple[Result, ...]:

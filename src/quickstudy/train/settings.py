@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from quickstudy.core.lift import AskedHow
 from quickstudy.core.settings import Count, Fraction, Rate, Size, settings
 
 __all__ = ["Training"]
@@ -37,7 +38,7 @@ class Training:
     """bf16 computes convolutions and matrix products in bfloat16 (torch.autocast); weights stay float32."""
     channels_last: bool = False
     """Store convolutions with their channels last: quicker on a CPU where tasks are taken one after the other."""
-    how: Literal["auto", "map", "loop"] = "auto"
+    how: AskedHow = "auto"
     """Tasks of a step together ("map") or one after the other ("loop"); auto loops where that is quicker."""
     chunk: Size | None = None
     """At most this many tasks are mapped together; memory grows with it. By default as many as are quicker that way."""
