@@ -184,7 +184,7 @@ def trained(record: dict[str, Any]) -> str:
         return (
             f"Trained: {run['method']} {run['steps']:,} steps, {run['seconds'] / 60:.1f} minutes, seed {run['seed']}."
         )
-    if not isinstance(runs, dict):
+    if not isinstance(runs, dict) or not runs:
         return ""
     parts = []
     for name, run in runs.items():
@@ -223,8 +223,8 @@ def overview() -> list[str]:
         record = read(claim.record)
         asked = [row for row in claim.rows(record) if row.reached is not None] if record else []
         anchor = re.sub(r"[^a-z0-9 -]", "", claim.title.lower()).replace(" ", "-")
-        done = f"{sum(bool(row.reached) for row in asked)}" if asked else ""
-        done = done if record else "not measured yet"
+        done = f"{sum(bool(row.reached) for row in asked)}" if record else "not measured yet"
+        done = done if asked or not record else "the paper gives no figure"
         lines.append(f"| [{claim.title}](#{anchor}) | {len(asked) or ''} | {done} |")
     return lines
 

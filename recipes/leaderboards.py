@@ -219,7 +219,7 @@ def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
     metric, title = board["metric"], board["usual"][0]
     ordered = best_first(metric, rows, title)[::-1]
     scale = 100 if metric == "accuracy" else 1
-    figure = Figure(figsize=(8, 0.9 + 0.26 * len(ordered)), layout="constrained")
+    figure = Figure(figsize=(8, 1.1 + 0.26 * len(ordered)), layout="constrained")
     axes = figure.add_subplot()
     for place, row in enumerate(ordered):
         result = row.result(title)
@@ -236,6 +236,7 @@ def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
         axes.axvline(scale * best.mean, color="#777777", linestyle=":", label=f"best floor: {best.name}")
     axes.plot([], [], "D", color="none", markeredgecolor="#c4572b", label="the paper's, its own protocol")
     axes.set_yticks(range(len(ordered)), [row.name for row in ordered], fontsize=8)
+    axes.set_ylim(-0.5, len(ordered) - 0.5)
     axes.set_xlabel(f"{title}: {'accuracy, per cent' if metric == 'accuracy' else 'mean squared error'}")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
