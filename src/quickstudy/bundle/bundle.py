@@ -257,7 +257,7 @@ class Bundle:
         """
         for learner, _ in asked:
             self._check_own(learner)
-        return self._engine.predict([(learner.state, x, learner.ways) for learner, x in asked])
+        return self._engine.predict(asked)
 
     def margins(self, learner: Learner, said: Prediction) -> Float[Tensor, " n"] | None:
         """How far each prediction's familiarity is above the learner's cutoff: below 0 it is of no class of the

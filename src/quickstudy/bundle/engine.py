@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 
 from quickstudy.bundle import many
+from quickstudy.bundle.learner import Learner
 from quickstudy.core import chance, tree
+from quickstudy.core.apply import in_groups
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, own_convolutions, suitable_chunk
@@ -94,7 +96,7 @@ class Engine:
         """The state of each support's learner, and what is usual on the support if `levels` are asked for."""
         made: dict[int, tuple[Any, Level]] = {}
         learn = functools.partial(self._learn, levels)
-        for group in many.groups(supports, lambda each: each.y.shape[1:], lambda each: len(each.mask)):
+        for group in many.groups([each.y.shape[1:] for each in supports], [len(each.mask) for each in supports]):
             if len(group) == 1:
                 noise = tuple(each[0] for each in self._noise(1))
                 made[group[0]] = self._alone(learn, supports[group[0]], noise)
@@ -105,26 +107,27 @@ class Engine:
             (made[at][0], {name: float(level) for name, level in made[at][1].items()}) for at in range(len(supports))
         ]
 
-    def predict(self, asked: Sequence[tuple[Any, Tensor, int | None]]) -> list[Prediction]:
-        """What the learners with these states and ways say of their inputs.
+    def predict(self, asked: Sequence[tuple[Learner, Tensor]]) -> list[Prediction]:
+        """What learners say of their inputs.
 
         Raises:
             SettingsError: inputs of another shape.
         """
         place = place_of(self.method)
-        inputs = [self._inputs(x, "the inputs", place) for _, x, _ in asked]
-        shapes = [many.shapes(state) for state, _, _ in asked]
+        inputs = [self._inputs(x, "the inputs", place) for _, x in asked]
+        learners = [learner for learner, _ in asked]
         found: dict[int, Prediction] = {}
-        for group in many.groups(range(len(asked)), lambda at: shapes[at], lambda at: len(inputs[at])):
+        for group in many.groups([each.leaves.shapes for each in learners], [len(x) for x in inputs]):
+            first = learners[group[0]]
             if len(group) == 1:
-                state = many.on(asked[group[0]][0], place[0])
+                state = many.on(first.state, first.leaves, place[0])
                 said = [self._alone(self.method.predict, state, inputs[group[0]])]
             else:
                 x = many.padded_inputs([inputs[at] for at in group])
-                states = many.stacked([asked[at][0] for at in group], place[0])
+                states = many.stacked([learners[at].leaves for at in group], first.state, place[0])
                 said = self._mapped(self.method.predict, x, states, x)
             for at, each in zip(group, said, strict=True):
-                found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else asked[at][2])
+                found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else learners[at].ways)
         return [found[at] for at in range(len(asked))]
 
     def _alone(self, fn: Callable[..., Any], *of_task: Any) -> Any:
@@ -137,7 +140,7 @@ class Engine:
         chunk = 1
         if self.method.tags.maps:
             chunk = min(len(x), suitable_chunk(x.device.type, x[0].numel(), self._own_convolutions))
-        with torch.no_grad():
+        with torch.no_grad(), in_groups():
             said = over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk)
         return many.apart(said)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import sys
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
-from quickstudy.core import tree
+from quickstudy.bundle.many import Leaves
 from quickstudy.core.packed import note, pack
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import BundleError
@@ -44,10 +45,15 @@ class Learner:
     cutoff: Cutoff | None = None
     """What is foreign to it; None where nobody can say."""
 
+    @functools.cached_property
+    def leaves(self) -> Leaves:
+        """The tensors of its state, by which it is taken together with others."""
+        return Leaves.of(self.state)
+
     @property
     def nbytes(self) -> int:
         """The bytes that its tensors take in memory."""
-        return sum(leaf.numel() * leaf.element_size() for leaf in tree.leaves(self.state))
+        return sum(leaf.numel() * leaf.element_size() for leaf in self.leaves.tensors)
 
     def to_bytes(self) -> bytes:
         """As safetensors, with the tree's form in their header: nothing is pickled.

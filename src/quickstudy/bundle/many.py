@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,23 +12,21 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Bool, Tensor
 
-__all__ = ["among", "apart", "by_rounds", "cut", "groups", "on", "own", "padded", "padded_inputs", "shapes", "stacked"]
-
-T = TypeVar("T")
+__all__ = ["Leaves", "among", "apart", "by_rounds", "cut", "groups", "on", "own", "padded", "padded_inputs", "stacked"]
 
 
-def groups(things: Sequence[T], kind: Callable[[T], Hashable], size: Callable[[T], int]) -> Iterator[list[int]]:
+def groups(kinds: Sequence[Hashable], sizes: Sequence[int]) -> Iterator[list[int]]:
     """The positions of things that go together: of one kind, the largest at most twice the smallest.
 
     Padded to the largest of its group, none then takes more than twice its own work.
     """
     of_kind: dict[Hashable, list[int]] = {}
-    for at, thing in enumerate(things):
-        of_kind.setdefault(kind(thing), []).append(at)
+    for at, kind in enumerate(kinds):
+        of_kind.setdefault(kind, []).append(at)
     for members in of_kind.values():
         group: list[int] = []
-        for at in sorted(members, key=lambda at: size(things[at])):
-            if group and size(things[at]) > 2 * size(things[group[0]]):
+        for at in sorted(members, key=sizes.__getitem__):
+            if group and sizes[at] > 2 * sizes[group[0]]:
                 yield group
                 group = []
             group.append(at)
@@ -65,39 +63,47 @@ def own(leaf: Tensor) -> Tensor:
     return leaf.clone(memory_format=torch.contiguous_format)
 
 
-def shapes(state: Any) -> Hashable:
-    """What the states of learners must share to be stacked."""
-    # by hand, for torch's own walk through a tree takes longer than the work on a small task
+class Leaves(NamedTuple):
+    """The tensors of a state, told once for all calls: torch's own walk through a tree takes longer than a small task.
+
+    States of equal `shapes` can be stacked.
+    """
+
+    shapes: Hashable
+    tensors: list[Tensor]
+
+    @classmethod
+    def of(cls, state: Any) -> Leaves:
+        """Those of a learner's state."""
+        tensors: list[Tensor] = []
+        return cls(_walked(state, tensors), tensors)
+
+
+def _walked(state: Any, tensors: list[Tensor]) -> Hashable:
     if isinstance(state, Tensor):
+        tensors.append(state)
         return state.shape, state.dtype
     parts = state.items() if isinstance(state, dict) else enumerate(state)
-    return type(state), tuple((name, shapes(each)) for name, each in parts)
+    return type(state), tuple((name, _walked(each, tensors)) for name, each in parts)
 
 
-def stacked(states: Sequence[Any], device: torch.device) -> Any:
-    """States of equal `shapes` as one with a leading axis of tasks, on a device."""
-    flat: list[list[Tensor]] = [[] for _ in states]
-    for state, leaves in zip(states, flat, strict=True):
-        _collect(state, leaves, device)
-    spec = tree.flatten(states[0])[1]
-    return tree.unflatten([torch.stack(column) for column in zip(*flat, strict=True)], spec)
+def stacked(states: Sequence[Leaves], like: Any, device: torch.device) -> Any:
+    """States of equal shapes as one of the form of `like`, with a leading axis of tasks, on a device."""
+    columns = zip(*(state.tensors for state in states), strict=True)
+    return tree.unflatten([_stacked(column, device) for column in columns], tree.flatten(like)[1])
 
 
-def on(state: Any, device: torch.device) -> Any:
+def _stacked(column: tuple[Tensor, ...], device: torch.device) -> Tensor:
+    if all(leaf.device == device for leaf in column):
+        return torch.stack(column)
+    return torch.stack([leaf.to(device) for leaf in column])
+
+
+def on(state: Any, leaves: Leaves, device: torch.device) -> Any:
     """A state on a device; itself where it is there already."""
-    leaves: list[Tensor] = []
-    _collect(state, leaves, None)
-    if all(leaf.device == device for leaf in leaves):
+    if all(leaf.device == device for leaf in leaves.tensors):
         return state
     return tree.map_leaves(lambda leaf: leaf.to(device), state)
-
-
-def _collect(state: Any, leaves: list[Tensor], device: torch.device | None) -> None:
-    if isinstance(state, Tensor):
-        leaves.append(state if device in (None, state.device) else state.to(device))
-        return
-    for each in state.values() if isinstance(state, dict) else state:
-        _collect(each, leaves, device)
 
 
 def by_rounds(y: Sequence[int]) -> list[int]:
@@ -113,6 +119,8 @@ def by_rounds(y: Sequence[int]) -> list[int]:
 
 def cut(said: Prediction, rows: int, ways: int | None = None) -> Prediction:
     """The first rows of a prediction; of one of classes the first `ways`, with their probabilities renormalised."""
+    if isinstance(said, Categorical):
+        return Categorical(said.logits[:rows, :ways])
     if isinstance(said, Mixture) and ways is None:
         parts = tree.map_leaves(lambda leaf: leaf[:, :rows], said.parts)
         return said._replace(parts=parts)
@@ -120,7 +128,7 @@ def cut(said: Prediction, rows: int, ways: int | None = None) -> Prediction:
         # Members weigh otherwise once classes are left out, and not for every query alike: their mean is cut.
         return Categorical(_log_mean(said)[:rows, :ways])
     cut_rows: Prediction = tree.map_leaves(lambda leaf: leaf[:rows], said)
-    return Categorical(cut_rows.logits[:, :ways]) if isinstance(cut_rows, Categorical) else cut_rows
+    return cut_rows
 
 
 def among(said: Prediction, present: Bool[Tensor, " k"]) -> Categorical:

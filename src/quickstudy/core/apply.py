@@ -7,18 +7,21 @@ by `apply`, kept in what `adapt` returns, and *given* again when queries are pre
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
+import torch
 from torch import nn
 from torch.func import functional_call
 
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import MethodError
 
-__all__ = ["Moments", "Statistics", "Tape", "apply", "current_tape"]
+__all__ = ["Grouping", "Moments", "Statistics", "Tape", "apply", "current_tape", "groups_by", "in_groups"]
 
 
 class Moments(NamedTuple):
@@ -62,7 +65,25 @@ class Tape:
             )
 
 
+class Grouping(ABC):
+    """How a kind of net takes groups of inputs at once, each with statistics of its own, without gradients."""
+
+    @abstractmethod
+    def suits(self, net: Any, x: Shaped[Tensor, "n *item"], statistics: Statistics | None) -> bool:
+        """Whether it can do so with this net, inputs like these of a group, and these statistics."""
+
+    @abstractmethod
+    def of_groups(
+        self, net: Any, x: Shaped[Tensor, "g n *item"], mask: Bool[Tensor, "g n"] | None, statistics: Statistics | None
+    ) -> tuple[Float[Tensor, "g n d"], Statistics]:
+        """What `apply` gives of each group, with a leading axis of groups throughout."""
+
+
+Take = Callable[[Tensor, Tensor | None, Sequence[Tensor]], tuple[Tensor, ...]]
+
+_groupings: dict[type[nn.Module], Grouping] = {}
 _tape: ContextVar[Tape | None] = ContextVar("tape", default=None)
+_in_groups: ContextVar[bool] = ContextVar("in_groups", default=False)
 
 
 def current_tape() -> Tape | None:
@@ -77,6 +98,24 @@ def _recording(tape: Tape) -> Iterator[None]:
         yield
     finally:
         _tape.reset(token)
+
+
+def groups_by(kind: type[nn.Module], grouping: Grouping) -> None:
+    """Say how nets of a kind take groups of inputs at once."""
+    _groupings[kind] = grouping
+
+
+@contextmanager
+def in_groups() -> Iterator[None]:
+    """Have nets that can take the inputs of all tasks that are mapped together at once, where no gradient is asked for.
+
+    What comes out is the same but for rounding.
+    """
+    token = _in_groups.set(True)
+    try:
+        yield
+    finally:
+        _in_groups.reset(token)
 
 
 def apply(
@@ -99,8 +138,60 @@ def apply(
     Raises:
         MethodError: the statistics given are not as many as the net's normalising layers.
     """
+    if params is None and _in_groups.get() and (grouping := _grouping(net, x, statistics)) is not None:
+        return _grouped(grouping, net, x, mask, statistics)
     tape = Tape(mask, statistics)
     with _recording(tape):
         out = net(x) if params is None else functional_call(net, dict(params), (x,))
     tape.check_all_taken()
     return out, tuple(tape.measured) if statistics is None else statistics
+
+
+def _grouping(net: nn.Module, x: Tensor, statistics: Statistics | None) -> Grouping | None:
+    """How this net takes groups, where it can and one level of `vmap` at most is at work."""
+    found = _groupings.get(type(net))
+    if found is None or torch.is_grad_enabled() or (torch._C._functorch.maybe_current_level() or 0) > 1:
+        return None
+    return found if found.suits(net, x, statistics) else None
+
+
+def _grouped(
+    grouping: Grouping, net: nn.Module, x: Tensor, mask: Tensor | None, statistics: Statistics | None
+) -> tuple[Tensor, Statistics]:
+    given = () if statistics is None else (leaf for moments in statistics for leaf in moments)
+    out, *measured = _Groups.apply(partial(_of_groups, grouping, net), x, mask, *given)  # type: ignore[no-untyped-call]
+    return out, _paired(measured) if statistics is None else statistics
+
+
+def _of_groups(
+    grouping: Grouping, net: nn.Module, x: Tensor, mask: Tensor | None, given: Sequence[Tensor]
+) -> tuple[Tensor, ...]:
+    out, found = grouping.of_groups(net, x, mask, _paired(given) if given else None)
+    return (out,) if given else (out, *(leaf for moments in found for leaf in moments))
+
+
+def _paired(leaves: Sequence[Tensor]) -> Statistics:
+    return tuple(Moments(*each) for each in zip(leaves[::2], leaves[1::2], strict=True))
+
+
+class _Groups(torch.autograd.Function):
+    """`_of_groups` as `vmap` finds it: the axis that it maps over is that of groups."""
+
+    @staticmethod
+    def forward(take: Take, x: Tensor, mask: Tensor | None, *given: Tensor) -> tuple[Tensor, ...]:
+        leaves = take(x[None], None if mask is None else mask[None], [leaf[None] for leaf in given])
+        return tuple(leaf[0] for leaf in leaves)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        """Nothing: there is no way back."""
+
+    @staticmethod
+    def vmap(info: Any, in_dims: Any, take: Take, x: Tensor, mask: Tensor | None, *given: Tensor) -> Any:
+        def first(leaf: Tensor, dim: int | None) -> Tensor:
+            return leaf.expand(info.batch_size, *leaf.shape) if dim is None else leaf.movedim(dim, 0)
+
+        _, of_x, of_mask, *of_given = in_dims
+        masks = None if mask is None else first(mask, of_mask)
+        made = take(first(x, of_x), masks, [first(leaf, dim) for leaf, dim in zip(given, of_given, strict=True)])
+        return made, (0,) * len(made)
