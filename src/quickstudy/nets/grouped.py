@@ -101,7 +101,7 @@ def _given(layers: Sequence[Layer], x: Float[Tensor, "g n c h w"], given: Statis
 
 
 def _measured(layers: Sequence[Layer], x: Float[Tensor, "n c h w"]) -> tuple[Tensor, Statistics]:
-    """The last maps of one group's images, channels last [n, h2, w2, d], and the moments [d] that each layer measured."""
+    """The last maps of a group's images, channels last [n, h2, w2, d], and the moments [d] that each layer measured."""
     (filters, norm, stride, pool), *others = layers
     moments = _first_moments(x, filters, stride)
     found = [moments]
