@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from quickstudy.errors import DataError, SettingsError
 from quickstudy.tasks.images import class_folders, dark_on_bright, decode, files_in, read_image, read_images
@@ -203,3 +204,17 @@ def test_folders_without_classes_are_refused(tmp_path):
         class_folders(tmp_path)
     with pytest.raises(DataError, match=r"1\.png is a file; expected a folder"):
         class_folders(path)
+
+
+@pytest.mark.parametrize(("mode", "item"), [("L", (1, 9, 7)), ("RGB", (3, 9, 7))])
+def test_plain_images_are_as_they_would_be_with_something_to_do(tmp_path, mode, item):
+    """A PNG file of just the right size takes a shorter way; one that carries a note, the long one."""
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 7, item[0]), dtype=np.uint8)
+    image = Image.fromarray(pixels[..., 0] if mode == "L" else pixels)
+    note = PngInfo()
+    note.add_text("Title", "a note")
+    image.save(tmp_path / "plain.png")
+    image.save(tmp_path / "noted.png", pnginfo=note)
+    plain, noted = (decode(tmp_path / name, item) for name in ("plain.png", "noted.png"))
+    assert np.array_equal(plain, noted)
+    assert np.array_equal(plain, pixels.transpose(2, 0, 1))

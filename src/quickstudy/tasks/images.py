@@ -35,6 +35,9 @@ __all__ = [
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm")
 """What the names of image files end in, in small letters."""
 
+MODES = {1: "L", 3: "RGB"}
+"""Pillow's names of images of one and three channels."""
+
 Invert = Literal["auto"] | bool
 """Whether to take the negative; "auto" does for grey images that are dark on bright, so that ink is always bright."""
 
@@ -85,6 +88,8 @@ def decode(path: Path, item: tuple[int, ...], content: BinaryIO | None = None) -
             with Image.open(content or path) as image:
                 _refuse_bomb(image)
                 image.load()
+                if _is_plain(image, item):
+                    return _plain(image, item)
                 whole = ImageOps.exif_transpose(image)
                 return fitted(whole, item)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -110,8 +115,19 @@ def fitted(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
     """
     channels, height, width = _checked(item)
     whole = _on_white(_eight_bits(image))
-    sheet = _on_sheet(whole.convert("L" if channels == 1 else "RGB"), width, height)
+    sheet = _on_sheet(whole.convert(MODES[channels]), width, height)
     return sheet[None] if channels == 1 else np.ascontiguousarray(sheet.transpose(2, 0, 1))
+
+
+def _is_plain(image: Image.Image, item: tuple[int, ...]) -> bool:
+    """Whether there is nothing to be done to an image: no transparency, no rotation, the right size and channels."""
+    right = image.mode == MODES[item[0]] and image.size == (item[2], item[1])
+    return right and image.format == "PNG" and not image.info
+
+
+def _plain(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
+    sheet = np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(item[1], item[2], item[0])
+    return np.ascontiguousarray(sheet.transpose(2, 0, 1))
 
 
 def dark_on_bright(images: NDArray[np.uint8] | Tensor) -> bool:
