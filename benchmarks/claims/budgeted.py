@@ -15,9 +15,33 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.train.loop import fit
 from quickstudy.train.run import Run, RunSettings, training_source
 
-__all__ = ["Budgeted", "table", "written"]
+__all__ = ["Budgeted", "run_in", "table", "train", "written"]
 
 SAVE_EVERY = 500
+
+
+def run_in(folder: Path, chosen: RunSettings) -> Run:
+    """The run in a folder, made there if there is none."""
+    return Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, chosen)
+
+
+def train(name: str, run: Run, minutes: float | None = None) -> bool:
+    """Go on with a run, at most for so long; whether it is at its end."""
+    state, _ = run.resume()
+    start, losses = time.perf_counter(), []
+    if state.over:
+        return True
+    for step in fit(state.method, training_source(run.settings), state=state):
+        losses.append(step.loss)
+        late = minutes is not None and time.perf_counter() - start > 60 * minutes
+        if state.number % SAVE_EVERY == 0 or state.over or late:
+            run.save(state)
+            mean = sum(losses) / len(losses)
+            print(f"{name:24} step {state.number:6}  loss {mean:8.4f}  {state.seconds:6.0f} s", flush=True)
+            losses = []
+        if late:
+            break
+    return state.over
 
 
 class Budgeted:
@@ -29,24 +53,8 @@ class Budgeted:
 
     def train(self, name: str, chosen: RunSettings) -> bool:
         """Begin a run, or go on with it; whether it is at its end."""
-        folder = self.folder / name.lower().replace(", ", "-").replace(" ", "-")
-        run = Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, chosen)
-        self.runs[name] = run
-        state, _ = run.resume()
-        start, losses = time.perf_counter(), []
-        if state.over:
-            return True
-        for step in fit(state.method, training_source(run.settings), state=state):
-            losses.append(step.loss)
-            late = self.minutes is not None and time.perf_counter() - start > 60 * self.minutes
-            if state.number % SAVE_EVERY == 0 or state.over or late:
-                run.save(state)
-                mean = sum(losses) / len(losses)
-                print(f"{name:24} step {state.number:6}  loss {mean:8.4f}  {state.seconds:6.0f} s", flush=True)
-                losses = []
-            if late:
-                break
-        return state.over
+        self.runs[name] = run_in(self.folder / name.lower().replace(", ", "-").replace(" ", "-"), chosen)
+        return train(name, self.runs[name], self.minutes)
 
     def method(self, name: str) -> MetaLearner:
         """What was trained, to be asked."""

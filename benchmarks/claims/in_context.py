@@ -21,7 +21,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from trained import Values, along, batches, interval, run_in, settings, train, write
+from budgeted import run_in, train
+from trained import Values, along, batches, interval, settings, write
 
 from quickstudy.methods.memory.transformer import InContext
 from quickstudy.tasks.linear import Linear

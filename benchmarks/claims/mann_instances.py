@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from trained import Values, along, batches, interval, run_in, settings, train, write
+from budgeted import run_in, train
+from trained import Values, along, batches, interval, settings, write
 
 from quickstudy.core.settings import load
 from quickstudy.methods.memory.sequence import SequenceLearner

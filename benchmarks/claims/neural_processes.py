@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from budgeted import run_in, train
 from numpy.typing import NDArray
 
 import quickstudy
@@ -32,12 +32,10 @@ from quickstudy.core.settings import load
 from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import sign_flip, t_interval
 from quickstudy.tasks.gp import GP, GPSource, Parameters, covariance
-from quickstudy.train.loop import fit
-from quickstudy.train.run import Run, RunSettings, training_source
+from quickstudy.train.run import Run, RunSettings
 from quickstudy.train.settings import Training
 
 BATCH, RATE = 16, 5e-4
-SAVE_EVERY = 500
 
 METHODS: dict[str, dict[str, Any]] = {
     "cnp": {},
@@ -70,7 +68,7 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = _asked()
     runs = {name: _run(name, asked) for name in asked.methods}
-    done = [_train(name, run, asked.minutes_each) for name, run in runs.items()]
+    done = [train(name, run, asked.minutes_each) for name, run in runs.items()]
     if not all(done):
         print("Not all are trained yet: the same command goes on.")
         return
@@ -104,27 +102,7 @@ def _run(name: str, asked: argparse.Namespace) -> Run:
             steps=asked.steps, batch=BATCH, rate=RATE, schedule="cosine", seed=asked.seed, how="map", chunk=BATCH
         ),
     )
-    folder = asked.runs / f"{name}-{asked.steps}-{asked.seed}"
-    return Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, settings)
-
-
-def _train(name: str, run: Run, minutes: float | None) -> bool:
-    """Go on with a run; whether it is at its end."""
-    state, _ = run.resume()
-    start = time.perf_counter()
-    losses = []
-    if state.over:
-        return True
-    for step in fit(state.method, training_source(run.settings), state=state):
-        losses.append(step.loss)
-        late = minutes is not None and time.perf_counter() - start > 60 * minutes
-        if state.number % SAVE_EVERY == 0 or state.over or late:
-            run.save(state)
-            print(f"{name:8} step {state.number:6}  loss {np.mean(losses):7.3f}  {state.seconds:6.0f} s", flush=True)
-            losses = []
-        if late:
-            break
-    return state.over
+    return run_in(asked.runs / f"{name}-{asked.steps}-{asked.seed}", settings)
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------------

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from trained import Values, batches, interval, run_in, settings, train, write
+from budgeted import run_in, train
+from trained import Values, batches, interval, settings, write
 
 from quickstudy.core.lift import over_tasks
 from quickstudy.core.predictions import Gaussian

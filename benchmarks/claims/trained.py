@@ -1,9 +1,8 @@
-"""What the claims about memory share: runs that go on where they stopped, what is said along a sequence, results."""
+"""What the claims about memory share: what is said along a sequence, intervals, results."""
 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,11 @@ from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
 from quickstudy.methods.memory.sequence import SequenceLearner
 from quickstudy.tasks.source import TaskSource
-from quickstudy.train.loop import fit
-from quickstudy.train.run import Run, RunSettings, training_source
+from quickstudy.train.run import RunSettings
 
-__all__ = ["Values", "along", "batches", "interval", "run_in", "settings", "train", "write"]
+__all__ = ["Values", "along", "batches", "interval", "settings", "write"]
 
-BATCH, SAVE_EVERY = 64, 500
+BATCH = 64
 
 Values = NDArray[np.float64]
 
@@ -33,29 +31,6 @@ Values = NDArray[np.float64]
 def settings(method: dict[str, Any], tasks: Any, training: Any, net: Any = None) -> RunSettings:
     """Of a run, by the method's name and settings."""
     return RunSettings(method=load("method", method), tasks=tasks, net=net, training=training)
-
-
-def run_in(folder: Path, chosen: RunSettings) -> Run:
-    """The run in a folder, made there if there is none."""
-    return Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, chosen)
-
-
-def train(name: str, run: Run, minutes: float | None = None) -> bool:
-    """Go on with a run, at most for so long; whether it is at its end."""
-    state, _ = run.resume()
-    start, losses = time.perf_counter(), []
-    if state.over:
-        return True
-    for step in fit(state.method, training_source(run.settings), state=state):
-        losses.append(step.loss)
-        late = minutes is not None and time.perf_counter() - start > 60 * minutes
-        if state.number % SAVE_EVERY == 0 or state.over or late:
-            run.save(state)
-            print(f"{name:16} step {state.number:6}  loss {np.mean(losses):7.4f}  {state.seconds:6.0f} s", flush=True)
-            losses = []
-        if late:
-            break
-    return state.over
 
 
 def batches(source: TaskSource, tasks: int) -> Iterator[tuple[range, Episode]]:
