@@ -15,12 +15,12 @@ from pydantic import AfterValidator
 
 from quickstudy.core import chance
 from quickstudy.core.settings import Fraction, Size, settings
-from quickstudy.errors import DataError, SettingsError
+from quickstudy.errors import DataError
 from quickstudy.tasks.cache import cached_array
 from quickstudy.tasks.fewshot import FewShotTasks
 from quickstudy.tasks.images import Invert, class_folders, dark_on_bright, decode
 from quickstudy.tasks.pool import Pool
-from quickstudy.tasks.splits import Splits, check_splits, dealt
+from quickstudy.tasks.splits import Splits, check_fractions, check_splits, dealt
 
 __all__ = ["Folder"]
 
@@ -61,11 +61,7 @@ class Folder(FewShotTasks):
 
     def __post_init__(self) -> None:
         FewShotTasks.__post_init__(self)
-        if self.val_fraction + self.test_fraction >= 1:
-            raise SettingsError(
-                f"val_fraction {self.val_fraction} and test_fraction {self.test_fraction} leave no classes to train "
-                "on; together they must stay below 1."
-            )
+        check_fractions(self.val_fraction, self.test_fraction)
 
     def pools(self) -> Splits:
         files = self._files()

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from quickstudy.core import chance
-from quickstudy.errors import DataError
+from quickstudy.errors import DataError, SettingsError
 from quickstudy.tasks.pool import Pool
 
-__all__ = ["Splits", "check_splits", "dealt"]
+__all__ = ["Splits", "check_fractions", "check_splits", "dealt"]
 
 
 class Splits(NamedTuple):
@@ -47,6 +47,19 @@ def check_splits(splits: Splits, *, groups: bool = False, content: bool = True) 
         if content:
             _refuse_copies(a, one, b, two)
     return splits
+
+
+def check_fractions(val: float, test: float) -> None:
+    """Refuse fractions of classes for validation and testing that leave none to train on.
+
+    Raises:
+        SettingsError: together they are all classes, or more.
+    """
+    if val + test >= 1:
+        raise SettingsError(
+            f"val_fraction {val} and test_fraction {test} leave no classes to train on; together they must stay below "
+            "1."
+        )
 
 
 def dealt(names: Iterable[str], val: float, test: float, *key: Any, origin: str, mend: str) -> dict[str, list[str]]:
