@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from quickstudy import Episode, Examples
 
@@ -48,3 +50,31 @@ def random_points(n: int, seed: int = 0, values: int = 1, item: tuple[int, ...] 
     x = torch.randn(n, *item, generator=generator, dtype=torch.float64)
     y = torch.randn(n, values, generator=generator, dtype=torch.float64)
     return Examples(x, y, torch.ones(n, dtype=torch.bool))
+
+
+def torchs_attention(ours: Any) -> nn.MultiheadAttention:
+    """Torch's own attention with the weights of an `Attention`."""
+    theirs = nn.MultiheadAttention(ours.out.in_features, ours.heads, batch_first=True).double()
+    parts = [ours.of_query, ours.of_key, ours.of_value]
+    with torch.no_grad():
+        theirs.in_proj_weight.copy_(torch.cat([part.weight for part in parts]))
+        theirs.in_proj_bias.copy_(torch.cat([part.bias for part in parts]))
+    theirs.out_proj.load_state_dict(ours.out.state_dict())
+    return theirs
+
+
+def torchs_transformer(blocks: Any, *, activation: str = "relu", norm: str = "after") -> nn.TransformerEncoder:
+    """Torch's own transformer with the weights of some `Block`s."""
+    first = blocks[0]
+    width, hidden, heads = first.perceptron[0].in_features, first.perceptron[0].out_features, first.attention.heads
+    layer = nn.TransformerEncoderLayer(
+        width, heads, hidden, dropout=0.0, activation=activation, batch_first=True, norm_first=norm == "before"
+    )
+    stack = nn.TransformerEncoder(layer, len(blocks), enable_nested_tensor=False).double()
+    for theirs, ours in zip(stack.layers, blocks, strict=True):
+        theirs.self_attn.load_state_dict(torchs_attention(ours.attention).state_dict())
+        theirs.linear1.load_state_dict(ours.perceptron[0].state_dict())
+        theirs.linear2.load_state_dict(ours.perceptron[2].state_dict())
+        theirs.norm1.load_state_dict(ours.norms[0].state_dict())
+        theirs.norm2.load_state_dict(ours.norms[1].state_dict())
+    return stack

@@ -4,9 +4,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from helpers import random_points
+from helpers import random_points, torchs_transformer
 from quickstudy import Examples
 from quickstudy.methods.memory.transformer import InContext
 from quickstudy.nets import Flatten
@@ -18,24 +17,6 @@ def build(tokens: str, **settings) -> InContext:
     torch.manual_seed(0)
     settings = {"width": WIDTH, "layers": 2, **settings}
     return InContext(Flatten((2,)), 1, tokens=tokens, likelihood="gaussian", **settings).double()
-
-
-def torchs(method: InContext) -> nn.TransformerEncoder:
-    layer = nn.TransformerEncoderLayer(
-        WIDTH, 2, 4 * WIDTH, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
-    )
-    stack = nn.TransformerEncoder(layer, len(method.blocks), enable_nested_tensor=False).double()
-    with torch.no_grad():
-        for theirs, ours in zip(stack.layers, method.blocks, strict=True):
-            of = ours.attention
-            theirs.self_attn.in_proj_weight.copy_(torch.cat([of.of_query.weight, of.of_key.weight, of.of_value.weight]))
-            theirs.self_attn.in_proj_bias.copy_(torch.cat([of.of_query.bias, of.of_key.bias, of.of_value.bias]))
-            theirs.self_attn.out_proj.load_state_dict(of.out.state_dict())
-            theirs.linear1.load_state_dict(ours.perceptron[0].state_dict())
-            theirs.linear2.load_state_dict(ours.perceptron[2].state_dict())
-            theirs.norm1.load_state_dict(ours.norms[0].state_dict())
-            theirs.norm2.load_state_dict(ours.norms[1].state_dict())
-    return stack
 
 
 def sine(place: int) -> torch.Tensor:
@@ -67,7 +48,7 @@ def laid_out(method: InContext, x: torch.Tensor, y: torch.Tensor) -> torch.Tenso
 def test_a_query_is_the_last_token_of_one_causal_pass(tokens, examples):
     method, points, asked = build(tokens), random_points(examples), random_points(3, 1).x
     said = method.predict(method.adapt(points), asked).mean
-    peer = torchs(method)
+    peer = torchs_transformer(method.blocks, activation="gelu", norm="before")
     for i, query in enumerate(asked):
         sequence = laid_out(method, torch.cat([points.x, query[None]]), points.y)
         out = peer(sequence[None], mask=torch.ones(len(sequence), len(sequence)).triu(1).bool())

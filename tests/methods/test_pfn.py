@@ -6,9 +6,8 @@ import math
 
 import pytest
 import torch
-from torch import nn
 
-from helpers import random_points
+from helpers import random_points, torchs_transformer
 from quickstudy import Examples
 from quickstudy.core.predictions import Ordered, Prediction
 from quickstudy.methods.memory.bars import Bars, normal_borders
@@ -90,18 +89,7 @@ def build(**settings) -> PFN:
 
 def test_it_is_one_pass_in_which_all_see_the_training_rows():
     method, given, asked = build(), random_points(5, 1), random_points(4, 2).x
-    layer = nn.TransformerEncoderLayer(WIDTH, 2, 16, dropout=0.0, activation="gelu", batch_first=True)
-    peer = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).double()
-    with torch.no_grad():
-        for theirs, ours in zip(peer.layers, method.transformer.blocks, strict=True):
-            of = ours.attention
-            theirs.self_attn.in_proj_weight.copy_(torch.cat([of.of_query.weight, of.of_key.weight, of.of_value.weight]))
-            theirs.self_attn.in_proj_bias.copy_(torch.cat([of.of_query.bias, of.of_key.bias, of.of_value.bias]))
-            theirs.self_attn.out_proj.load_state_dict(of.out.state_dict())
-            theirs.linear1.load_state_dict(ours.perceptron[0].state_dict())
-            theirs.linear2.load_state_dict(ours.perceptron[2].state_dict())
-            theirs.norm1.load_state_dict(ours.norms[0].state_dict())
-            theirs.norm2.load_state_dict(ours.norms[1].state_dict())
+    peer = torchs_transformer(method.transformer.blocks, activation="gelu")
     rows = method.of_input(given.x) + method.of_target(given.y)
     tokens = torch.cat([rows, method.of_input(asked)])
     out = peer(tokens[None], mask=torch.arange(9).expand(9, 9) >= 5)[0, 5:]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from helpers import random_episodes, random_points
+from helpers import random_episodes, random_points, torchs_transformer
 from quickstudy import Episode
 from quickstudy.core import tree
 from quickstudy.methods.conditional.tnp import TNP
@@ -19,27 +19,13 @@ def build(**settings) -> TNP:
     return TNP(Flatten((2,)), 1, likelihood="gaussian", **settings).double()
 
 
-def torchs(method: TNP) -> nn.TransformerEncoder:
-    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
-    stack = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False).double()
-    with torch.no_grad():
-        for theirs, ours in zip(stack.layers, method.transformer.blocks, strict=True):
-            of = ours.attention
-            theirs.self_attn.in_proj_weight.copy_(torch.cat([of.of_query.weight, of.of_key.weight, of.of_value.weight]))
-            theirs.self_attn.in_proj_bias.copy_(torch.cat([of.of_query.bias, of.of_key.bias, of.of_value.bias]))
-            theirs.self_attn.out_proj.load_state_dict(of.out.state_dict())
-            theirs.linear1.load_state_dict(ours.perceptron[0].state_dict())
-            theirs.linear2.load_state_dict(ours.perceptron[2].state_dict())
-    return stack
-
-
 def test_it_is_one_pass_in_which_all_see_the_support():
     method = build()
     given, asked = EPISODE
     zeros, known = torch.zeros(4, 1), torch.ones(5, 1)
     tokens = torch.cat([torch.cat([given.x, given.y, known], 1), torch.cat([asked.x, zeros, zeros], 1)])
     unseen = torch.arange(9).expand(9, 9) >= 5
-    out = torchs(method)(method.embed(tokens)[None], mask=unseen)[0, 5:]
+    out = torchs_transformer(method.transformer.blocks)(method.embed(tokens)[None], mask=unseen)[0, 5:]
     numbers = method.head(out)
     said = method.predict(method.adapt(given), asked.x)
     torch.testing.assert_close(said.mean, numbers[:, :1])

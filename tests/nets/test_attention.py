@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from torch import nn
 
+from helpers import torchs_attention, torchs_transformer
 from quickstudy.errors import SettingsError
 from quickstudy.nets.attention import Attention, Block, Transformer, attend
 
@@ -16,11 +16,8 @@ def vectors(*shape: int, seed: int = 0) -> torch.Tensor:
 
 def test_attention_is_torchs():
     torch.manual_seed(0)
-    ours, theirs = Attention(WIDTH, HEADS).double(), nn.MultiheadAttention(WIDTH, HEADS, batch_first=True).double()
-    with torch.no_grad():
-        theirs.in_proj_weight.copy_(torch.cat([ours.of_query.weight, ours.of_key.weight, ours.of_value.weight]))
-        theirs.in_proj_bias.copy_(torch.cat([ours.of_query.bias, ours.of_key.bias, ours.of_value.bias]))
-        theirs.out_proj.load_state_dict(ours.out.state_dict())
+    ours = Attention(WIDTH, HEADS).double()
+    theirs = torchs_attention(ours)
     asked, keys, values = vectors(3, 4), vectors(3, 5, seed=1), vectors(3, 5, seed=2)
     seen = torch.tensor([True, False, True, True, False])
     expected, _ = theirs(asked, keys, values, key_padding_mask=~seen.expand(3, 5))
@@ -42,27 +39,14 @@ def test_who_sees_nothing_reads_zero():
 def test_a_layer_is_torchs(norm, activation):
     torch.manual_seed(0)
     ours = Block(WIDTH, HEADS, 16, norm=norm, activation=activation).double()
-    theirs = nn.TransformerEncoderLayer(
-        WIDTH, HEADS, 16, dropout=0.0, activation=activation, batch_first=True, norm_first=norm == "before"
-    ).double()
-    attention = ours.attention
     with torch.no_grad():
-        for norm_of, own in zip([theirs.norm1, theirs.norm2], ours.norms, strict=True):
+        for own in ours.norms:
             own.weight.copy_(torch.randn(WIDTH))
-            norm_of.load_state_dict(own.state_dict())
-        theirs.self_attn.in_proj_weight.copy_(
-            torch.cat([attention.of_query.weight, attention.of_key.weight, attention.of_value.weight])
-        )
-        theirs.self_attn.in_proj_bias.copy_(
-            torch.cat([attention.of_query.bias, attention.of_key.bias, attention.of_value.bias])
-        )
-        theirs.self_attn.out_proj.load_state_dict(attention.out.state_dict())
-        theirs.linear1.load_state_dict(ours.perceptron[0].state_dict())
-        theirs.linear2.load_state_dict(ours.perceptron[2].state_dict())
+    theirs = torchs_transformer([ours], activation=activation, norm=norm)
     x = vectors(2, 5)
     everyone, before = torch.ones(5, dtype=torch.bool), torch.ones(5, 5, dtype=torch.bool).tril()
     torch.testing.assert_close(ours(x, ours.memory(x), everyone), theirs(x))
-    torch.testing.assert_close(ours(x, ours.memory(x), before), theirs(x, src_mask=~before))
+    torch.testing.assert_close(ours(x, ours.memory(x), before), theirs(x, mask=~before))
 
 
 @pytest.mark.parametrize("norm", ["before", "after"])
