@@ -26,8 +26,8 @@ The folder holds a subfolder for each class, with one example or more:
   letters/alpha/1.png   letters/alpha/2.png   letters/beta/1.png
 
 Examples:
-  quickstudy adapt runs/demo letters unknown.png another.png
-  quickstudy adapt runs/demo letters scans/ --csv predictions.csv
+  quickstudy adapt runs/demo-glyphs letters unknown.png another.png
+  quickstudy adapt runs/demo-glyphs letters scans/ --csv predictions.csv
   quickstudy adapt my-bundle letters unknown.png
 """
 

@@ -21,9 +21,9 @@ __all__ = ["EXAMPLES", "bundle"]
 
 EXAMPLES = """\
 Examples:
-  quickstudy bundle runs/demo letters           make one
+  quickstudy bundle runs/demo-glyphs letters    make one
   quickstudy bundle letters                     check it, and see what is in it
-  quickstudy bundle runs/demo letters --replace --licence Apache-2.0
+  quickstudy bundle runs/demo-glyphs letters --replace --licence Apache-2.0
   quickstudy bundle runs/words intents --encoder text
 """
 

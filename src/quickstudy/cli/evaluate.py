@@ -20,9 +20,9 @@ The episodes are those of the run's own tasks unless you ask for others. Equal
 settings ask the same episodes on every machine, so results can be compared.
 
 Examples:
-  quickstudy evaluate runs/demo
-  quickstudy evaluate runs/demo --ways 20 --shots 5 --episodes 600
-  quickstudy evaluate runs/demo --split val --no-floors
+  quickstudy evaluate runs/demo-glyphs
+  quickstudy evaluate runs/demo-glyphs --ways 20 --shots 5 --episodes 600
+  quickstudy evaluate runs/demo-glyphs --split val --no-floors
 """
 
 

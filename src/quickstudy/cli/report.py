@@ -11,8 +11,8 @@ __all__ = ["EXAMPLES", "report", "written"]
 
 EXAMPLES = """\
 Examples:
-  quickstudy report runs/demo
-  quickstudy report runs/demo/comparison
+  quickstudy report runs/demo-glyphs
+  quickstudy report runs/comparison
 """
 
 
