@@ -9,8 +9,9 @@ import torch
 from quickstudy.checks.subject import Subject
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import How, over_tasks
+from quickstudy.core.lift import over_tasks
 from quickstudy.core.predictions import Prediction
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import MethodError

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from quickstudy.core import chance, settings
 from quickstudy.core.episode import Episode, Examples, to_device
+from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import How
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.shapes import Tensor
 from quickstudy.tasks.sines import Sines

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode
+from quickstudy.core.how import AskedHow, How
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["AskedHow", "How", "Plan", "over_tasks", "own_convolutions", "plan", "suitable_chunk"]
+__all__ = ["Plan", "over_tasks", "own_convolutions", "plan", "suitable_chunk"]
 
-How = Literal["map", "loop"]
-AskedHow = Literal["auto", "map", "loop"]
-"""How tasks may be asked to be taken; `plan` turns auto into one of the others."""
 Plan = tuple[How, int]
 """How tasks are taken, and how many at a time."""
 

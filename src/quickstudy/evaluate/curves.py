@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
+from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner, Stepwise
-from quickstudy.core.lift import AskedHow
 from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError, TaskError
 from quickstudy.evaluate.evaluate import answer

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from quickstudy.core import chance, tree
 from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner, Stepwise
-from quickstudy.core.lift import AskedHow, Plan, over_tasks, plan
+from quickstudy.core.lift import Plan, over_tasks, plan
 from quickstudy.core.predictions import Metric, Ordered, Prediction
 from quickstudy.core.workers import Arrays, Workers
 from quickstudy.errors import MethodError, SettingsError, TaskError

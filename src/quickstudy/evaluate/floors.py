@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import AskedHow
 from quickstudy.core.workers import Workers
 from quickstudy.evaluate.evaluate import evaluate
 from quickstudy.evaluate.protocol import Protocol

@@ -20,8 +20,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode
+from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import How, over_tasks
+from quickstudy.core.lift import over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.train import remembered
 from quickstudy.train.pace import Batch, gradient, seconds_of

@@ -14,8 +14,9 @@ import torch
 
 from quickstudy.core import chance, tree
 from quickstudy.core.episode import to_device
+from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.lift import How, Plan, over_tasks
+from quickstudy.core.lift import Plan, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError, TrainingError

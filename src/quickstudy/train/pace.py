@@ -14,7 +14,8 @@ import torch
 
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode
-from quickstudy.core.lift import How, Plan, over_tasks, plan
+from quickstudy.core.how import How
+from quickstudy.core.lift import Plan, over_tasks, plan
 from quickstudy.core.shapes import Tensor
 from quickstudy.train import remembered
 from quickstudy.train.state import TrainState

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from quickstudy.core.lift import AskedHow
+from quickstudy.core.how import AskedHow
 from quickstudy.core.settings import Count, Fraction, Rate, Size, settings
 
 __all__ = ["Training"]
