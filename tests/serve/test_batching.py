@@ -129,6 +129,31 @@ def test_a_request_waits_for_others_that_are_coming(made: Any) -> None:
     assert computer.calls == [[1, 2]]
 
 
+def test_what_arrives_together_is_computed_together(made: Any) -> None:
+    """Nothing computes meanwhile, and nobody is announced: each turn of the loop brings another."""
+    computer = made(wait=FOREVER)
+
+    async def ask() -> None:
+        tasks = []
+        for at in range(4):
+            tasks.append(asyncio.create_task(computer.batcher(computer.work("a", at))))
+            await asyncio.sleep(0)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(ask())
+    assert computer.calls == [[0, 1, 2, 3]]
+
+
+def test_a_full_call_is_not_kept_waiting(made: Any) -> None:
+    computer = made(most=2, wait=FOREVER)
+
+    async def ask() -> None:
+        await asyncio.gather(*(computer.batcher(computer.work("a", at)) for at in range(5)))
+
+    asyncio.run(ask())
+    assert computer.calls == [[0, 1], [2, 3], [4]]
+
+
 def test_it_waits_no_longer_than_it_may(made: Any) -> None:
     computer = made(wait=0.01, expected=lambda: 1)
     assert asyncio.run(computer.batcher(computer.work("a", 1))) == "a1"
@@ -186,7 +211,8 @@ def test_work_in_the_background_comes_after_requests(made: Any) -> None:
             while not computer.batcher.waiting:
                 await asyncio.sleep(0.001)
             tasks.append(asyncio.create_task(computer.batcher(computer.work("request", 1))))
-            await asyncio.sleep(0)
+            while computer.batcher.waiting < 2:
+                await asyncio.sleep(0.001)
             computer.go.set()
             await asyncio.gather(*tasks)
             assert await asyncio.wrap_future(behind) == "background0"

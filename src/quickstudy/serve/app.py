@@ -17,6 +17,7 @@ from starlette.staticfiles import StaticFiles
 import quickstudy
 from quickstudy.serve import logs
 from quickstudy.serve.around import PAGE_POLICY, Around, register
+from quickstudy.serve.direct import Direct
 from quickstudy.serve.examples import REQUESTS
 from quickstudy.serve.manual import manual
 from quickstudy.serve.metrics import Metrics
@@ -86,6 +87,7 @@ def make_app(settings: ServerSettings) -> FastAPI:
     add_routes(app.router, server)
     _pages(app)
     register(app, server.metrics)
+    app.add_middleware(Direct, server=server)
     app.add_middleware(Around, metrics=server.metrics, hosts=settings.hosts)
     app.openapi = lambda: _document(app, settings.keys)  # type: ignore[method-assign]
     return app

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -33,13 +33,20 @@ from quickstudy.serve import logs
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.refusals import RefusedError
 
-__all__ = ["Around", "answer", "bearer", "error_answer", "register"]
+__all__ = ["FORESEEN", "ROUTE", "Around", "answer", "error_answer", "refusal", "register"]
 
-SAFE = {"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer"}
+ROUTE = "quickstudy.route"
+"""Where a scope says which route it took, if FastAPI does not."""
+
+SAFE = [(b"x-content-type-options", b"nosniff"), (b"referrer-policy", b"no-referrer")]
+NO_STORE = (b"cache-control", b"no-store")
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
+
+FORESEEN = (RefusedError, StoreError, BundleError, SettingsError, DataError)
+"""Errors that have an answer of their own."""
 
 _STORE: dict[type[StoreError], tuple[int, str, str, float | None]] = {
     StoreBusyError: (503, "store_busy", "the database is busy. Nothing was changed; try again in a moment.", 1.0),
@@ -71,10 +78,12 @@ _STORE: dict[type[StoreError], tuple[int, str, str, float | None]] = {
 }
 
 
+_as_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
 def answer(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """A value as JSON."""
-    content = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-    return Response(content, status, headers, "application/json")
+    return Response(_as_json(value).encode(), status, headers, "application/json")
 
 
 def error_answer(status: int, code: str, message: str, retry_after: float | None = None) -> Response:
@@ -89,30 +98,21 @@ def error_answer(status: int, code: str, message: str, retry_after: float | None
     return answer({"error": {"code": code, "message": message[:1].upper() + message[1:]}}, status, headers)
 
 
-def bearer(request: Request) -> str | None:
-    """The key that a request shows, if any."""
-    scheme, _, key = request.headers.get("authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" and key.strip() else None
-
-
 def register(app: FastAPI, metrics: Metrics) -> None:
     """Answer every error in the one form."""
 
     async def refused(request: Request, error: Exception) -> Response:
-        told = _as_refusal(error)
-        metrics.refused.labels(told.code).inc()
-        return error_answer(told.status, told.code, told.message, told.retry_after)
+        return refusal(error, metrics)
 
-    for kind in (
-        RefusedError,
-        StoreError,
-        BundleError,
-        SettingsError,
-        DataError,
-        HTTPException,
-        RequestValidationError,
-    ):
+    for kind in (*FORESEEN, HTTPException, RequestValidationError):
         app.add_exception_handler(kind, refused)
+
+
+def refusal(error: Exception, metrics: Metrics) -> Response:
+    """The answer to a request that ran into an error that is foreseen."""
+    told = _as_refusal(error)
+    metrics.refused.labels(told.code).inc()
+    return error_answer(told.status, told.code, told.message, told.retry_after)
 
 
 def _as_refusal(error: Exception) -> RefusedError:
@@ -152,6 +152,7 @@ class Around:
 
     def __init__(self, app: ASGIApp, metrics: Metrics, hosts: tuple[str, ...] = ()) -> None:
         self._app, self._metrics, self._hosts = app, metrics, hosts
+        self._counted: dict[tuple[str, str, int], tuple[Any, Any]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -165,17 +166,15 @@ class Around:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                headers = MutableHeaders(scope=message)
-                headers["X-Request-Id"] = number
-                for name, value in SAFE.items():
-                    headers[name] = value
-                if "cache-control" not in headers:
-                    headers["Cache-Control"] = "no-store"
+                headers = message["headers"]
+                headers += [(b"x-request-id", number.encode()), *SAFE]
+                if not any(name == b"cache-control" for name, _ in headers):
+                    headers.append(NO_STORE)
             await send(message)
 
         self._metrics.under_way.inc()
         try:
-            foreign = self._foreign(Headers(scope=scope))
+            foreign = self._foreign(scope)
             await (foreign or self._app)(scope, receive, sending)
         except Exception as error:
             logs.failure("unforeseen_error", error, request=number, route=_route(scope))
@@ -187,10 +186,11 @@ class Around:
             self._metrics.under_way.dec()
             self._done(scope, status, time.perf_counter() - began, number)
 
-    def _foreign(self, headers: Headers) -> Response | None:
+    def _foreign(self, scope: Scope) -> Response | None:
         """The answer to a request that another site had the browser make; None where it is none."""
         if not self._hosts:
             return None
+        headers = Headers(scope=scope)
         host = headers.get("host", "")
         name = host.rpartition(":")[0] if host.rpartition(":")[2].isdecimal() else host
         origin = headers.get("origin")
@@ -208,8 +208,9 @@ class Around:
         route, method = _route(scope), str(scope["method"])
         if method not in ("GET", "POST", "DELETE", "HEAD", "OPTIONS", "PUT", "PATCH"):
             method = "other"
-        self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.seconds.labels(method, route).observe(seconds)
+        count, times = self._counters(method, route, status)
+        count.inc()
+        times.observe(seconds)
         if route not in ("/healthz", "/readyz", "/metrics"):
             tenant = scope.get("state", {}).get("tenant")
             logs.event(
@@ -222,7 +223,15 @@ class Around:
                 tenant=tenant,
             )
 
+    def _counters(self, method: str, route: str, status: int) -> tuple[Any, Any]:
+        """Looked up once: there are as many as kinds of answers, whatever is asked for."""
+        key = method, route, status
+        if key not in self._counted:
+            requests = self._metrics.requests.labels(method, route, str(status))
+            self._counted[key] = requests, self._metrics.seconds.labels(method, route)
+        return self._counted[key]
+
 
 def _route(scope: Scope) -> str:
     """The route of a request as it is written down, with no name of anything in it."""
-    return str(getattr(scope.get("route"), "path_format", "none"))
+    return str(scope.get(ROUTE) or getattr(scope.get("route"), "path_format", "none"))

@@ -1,7 +1,9 @@
 """One thread that computes, and takes together what can be computed together.
 
-While it computes, requests gather; when it is free again, it takes all that are alike in one mapped call. It waits for
-more only if others are known to be on their way, and then a few milliseconds at most: a lone request never waits.
+While it computes, requests gather; when it is free again, it takes all that are alike in one mapped call. Requests that
+arrive together are handed over together: the first waits for as long as each look at the network brings another. The
+thread waits for more only if others are known to be on their way. Both take a few milliseconds at most, and a lone
+request waits for neither.
 """
 
 from __future__ import annotations
@@ -75,6 +77,7 @@ class Batcher:
         self._most, self._examples, self._wait, self._queue = most, examples, wait, queue
         self._expected, self._metrics = expected, metrics
         self._groups: OrderedDict[Hashable, deque[_Job]] = OrderedDict()
+        self._gathering: dict[asyncio.AbstractEventLoop, list[_Job]] = {}
         self._waiting = 0
         self._pace = 0.0
         self._closing = False
@@ -100,8 +103,25 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Any] = loop.create_future()
-        self._add(_Job(work, done, loop, *self._times(0.0)))
+        job = _Job(work, done, loop, *self._times(0.0))
+        with self._change:
+            self._check_room(len(self._gathering.get(loop, ())))
+            gathering = self._gathering.setdefault(loop, [])
+            gathering.append(job)
+            if len(gathering) == 1:
+                loop.call_soon(self._gather, loop, 0)
         return await done
+
+    def _gather(self, loop: asyncio.AbstractEventLoop, before: int) -> None:
+        """Hand over what has arrived, unless more has since the last look at the network and yet more may."""
+        with self._change:
+            jobs = self._gathering.get(loop)
+            if not jobs:  # handed over meanwhile, because the server stops
+                return
+            if before < len(jobs) < self._most and time.monotonic() - jobs[0].arrived < self._wait:
+                loop.call_soon(self._gather, loop, len(jobs))
+            else:
+                self._hand_over(loop)
 
     def in_background(self, work: Work) -> Any:
         """What `work` comes to, for another thread that waits for it; requests go first.
@@ -110,13 +130,17 @@ class Batcher:
             RefusedError: too much is waiting.
         """
         done: Future[Any] = Future()
-        self._add(_Job(work, done, None, *self._times(LATER)))
+        with self._change:
+            self._check_room(0)
+            self._enqueue(_Job(work, done, None, *self._times(LATER)))
         return done.result()
 
     def close(self) -> None:
         """Finish what was taken on, and take nothing more."""
         with self._change:
             self._closing = True
+            for loop in list(self._gathering):
+                self._hand_over(loop)
             self._change.notify()
         self._thread.join()
 
@@ -125,15 +149,23 @@ class Batcher:
         now = time.monotonic()
         return now, now + later
 
-    def _add(self, job: _Job) -> None:
-        with self._change:
-            if self._closing:
-                raise busy("the server is stopping. Try again in a moment.", 2.0, 503, "stopping")
-            if self._waiting >= self._queue:
-                raise busy(f"{self._waiting} requests wait already. Come again a little later.", max(1.0, self.delay))
+    def _check_room(self, more: int) -> None:
+        """Raises:
+        RefusedError: the server is stopping, or too much waits besides these.
+        """
+        if self._closing:
+            raise busy("the server is stopping. Try again in a moment.", 2.0, 503, "stopping")
+        if self._waiting + more >= self._queue:
+            raise busy(f"{self._waiting} requests wait already. Come again a little later.", max(1.0, self.delay))
+
+    def _hand_over(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._enqueue(*self._gathering.pop(loop))
+
+    def _enqueue(self, *jobs: _Job) -> None:
+        for job in jobs:
             self._groups.setdefault(job.work.key, deque()).append(job)
-            self._waiting += 1
-            self._change.notify()
+        self._waiting += len(jobs)
+        self._change.notify()
 
     def _run(self) -> None:
         while (jobs := self._next()) is not None:

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from quickstudy.serve.refusals import RefusedError, busy, too_large
 from quickstudy.serve.settings import Limits
@@ -131,43 +131,70 @@ class Bodies:
         return self._held
 
     @asynccontextmanager
-    async def read(self, request: Request) -> AsyncIterator[bytes]:
+    async def read(self, announced: str, receive: Receive) -> AsyncIterator[bytes]:
         """The body of a request, held for the length of a `with` block.
 
         Raises:
-            RefusedError: it is too large or too slow in coming, or other requests fill the memory for bodies.
+            RefusedError: as `take`.
         """
-        announced = request.headers.get("content-length", "")
+        try:
+            async with asyncio.timeout(self._limits.upload):
+                body = await self.take(announced, receive)
+        except TimeoutError:
+            raise self.too_slow() from None
+        try:
+            yield body
+        finally:
+            self.release(body)
+
+    async def take(self, announced: str, receive: Receive) -> bytes:
+        """The body of a request, which counts as held until it is released. It waits for as long as that takes.
+
+        Args:
+            announced: What the request's header says of its length.
+            receive: Gives the parts of the body, as ASGI has it.
+
+        Raises:
+            RefusedError: it is too large, or other requests fill the memory for bodies.
+        """
         if announced.isdecimal() and int(announced[:20]) > self._limits.body_bytes:
             raise _body_too_large(self._limits)
         body = bytearray()
         try:
-            await self._fill(body, request)
-            yield bytes(body)
-        finally:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise RefusedError(400, "cut_off", "the request's body ended before it was whole. Send it again.")
+                part: bytes = message.get("body", b"")
+                self._hold(len(body), part)
+                whole = not message.get("more_body", False)
+                if whole and not body:
+                    return part
+                body += part
+                if whole:
+                    return bytes(body)
+        except BaseException:
             self._held -= len(body)
+            raise
 
-    async def _fill(self, body: bytearray, request: Request) -> None:
-        try:
-            async with asyncio.timeout(self._limits.upload):
-                async for part in request.stream():
-                    self._hold(body, part)
-        except TimeoutError:
-            raise RefusedError(
-                408,
-                "too_slow",
-                f"the request's body did not arrive within {self._limits.upload:g} s. Send less at once, or over a "
-                "faster line.",
-            ) from None
-        except ClientDisconnect:
-            raise RefusedError(400, "cut_off", "the request's body ended before it was whole. Send it again.") from None
+    def release(self, body: bytes) -> None:
+        """Hold a body no longer."""
+        self._held -= len(body)
 
-    def _hold(self, body: bytearray, part: bytes) -> None:
-        if len(body) + len(part) > self._limits.body_bytes:
+    def too_slow(self) -> RefusedError:
+        """A body that did not arrive in time."""
+        return RefusedError(
+            408,
+            "too_slow",
+            f"the request's body did not arrive within {self._limits.upload:g} s. Send less at once, or over a "
+            "faster line.",
+        )
+
+    def _hold(self, size: int, part: bytes) -> None:
+        if size + len(part) > self._limits.body_bytes:
             raise _body_too_large(self._limits)
         if self._held + len(part) > self._limits.memory_bytes:
             raise busy("the bodies of other requests fill the memory meant for them. Try again in a moment.", 1.0)
-        body += part
         self._held += len(part)
 
 

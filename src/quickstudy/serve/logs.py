@@ -17,6 +17,8 @@ __all__ = ["LOGGER", "JsonLines", "event", "failure", "set_up"]
 
 LOGGER = logging.getLogger("quickstudy.serve")
 
+_as_json = json.JSONEncoder(ensure_ascii=False, default=str).encode
+
 
 class JsonLines(logging.Formatter):
     """A record as one JSON object: time, level, event, and the fields given with it."""
@@ -31,12 +33,13 @@ class JsonLines(logging.Formatter):
         if record.exc_info and record.exc_info[1] is not None:
             line["error"] = type(record.exc_info[1]).__name__
             line["at"] = _places(record.exc_info[1])
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return _as_json(line)
 
 
 def event(name: str, level: int = logging.INFO, **fields: Any) -> None:
     """Log that something happened."""
-    LOGGER.log(level, name, extra={"fields": fields})
+    if LOGGER.isEnabledFor(level):  # made here, for the logger itself would look for the line of code it is called from
+        LOGGER.handle(LOGGER.makeRecord(LOGGER.name, level, "", 0, name, (), None, extra={"fields": fields}))
 
 
 def failure(name: str, error: BaseException, **fields: Any) -> None:

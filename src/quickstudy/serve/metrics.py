@@ -57,6 +57,7 @@ class Metrics:
             "quickstudy_cached_learner_bytes", "What they take.", registry=own, multiprocess_mode="livesum"
         )
         self.lookups = Counter("quickstudy_learner_lookups", "Learners looked up.", ["found"], registry=own)
+        self.from_cache = self.lookups.labels("cache")
         self.models = Gauge(
             "quickstudy_model_loaded",
             "1 for each version of a model that is loaded.",

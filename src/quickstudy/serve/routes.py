@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
@@ -14,19 +12,17 @@ from starlette.responses import Response
 
 from quickstudy.bundle import Bundle
 from quickstudy.errors import StoreError
+from quickstudy.serve import asking
 from quickstudy.serve import examples as shown
-from quickstudy.serve.around import answer, bearer
+from quickstudy.serve.around import answer
+from quickstudy.serve.asking import LOCAL, asked, asked_with_body, learner_answer
 from quickstudy.serve.metrics import CONTENT_TYPE
-from quickstudy.serve.records import LearnerSummary
-from quickstudy.serve.refusals import RefusedError, busy
+from quickstudy.serve.refusals import RefusedError
 from quickstudy.serve.server import Server
-from quickstudy.serve.service import Predictions
 from quickstudy.serve.wire import label_of
 
-__all__ = ["ADMIN", "LOCAL", "add_routes"]
+__all__ = ["ADMIN", "add_routes"]
 
-LOCAL = "local"
-"""The one tenant of a server without keys."""
 ADMIN = "admin"
 """The tenant whose keys may load models."""
 
@@ -47,27 +43,26 @@ def _predict(made: APIRouter, server: Server) -> None:
     @made.post("/v1/learners/{id}/predict", **shown.PREDICT)
     async def predict(request: Request, id: Id) -> Response:
         """What the learner says of some inputs. In a form, every file comes in the field `inputs`."""
-        async with _asked(server, request) as tenant, server.bodies.read(request) as body:
-            return answer(_predictions(await server.service.predict(tenant, id, _type(request), body)))
+        return await asking.predict(server, request.scope, request.receive, id)
 
 
 def _models(made: APIRouter, server: Server) -> None:
     @made.get("/v1/models", **shown.MODELS)
     async def models(request: Request) -> Response:
         """Every model of this server: what it takes, and where it comes from."""
-        async with _asked(server, request):
+        async with asked(server, request.scope):
             return answer({"models": [_model(server.models.newest(name)) for name in server.models.names()]})
 
     @made.get("/v1/models/{model}", **shown.MODEL)
     async def model(request: Request, model: Model) -> Response:
         """One model."""
-        async with _asked(server, request):
+        async with asked(server, request.scope):
             return answer(_model(server.models.newest(model)))
 
     @made.post("/v1/models/{model}/reload", **shown.RELOAD)
     async def reload(request: Request, model: Model) -> Response:
         """Look for a new version in the model's folder now, and load it; with a key of the tenant `admin` alone."""
-        async with _asked(server, request) as tenant:
+        async with asked(server, request.scope) as tenant:
             if tenant not in (ADMIN, LOCAL):
                 raise RefusedError(403, "forbidden", f"loading models takes a key of the tenant {ADMIN!r}.")
             before, after = await asyncio.to_thread(server.models.reload, model)
@@ -81,9 +76,7 @@ def _learners(made: APIRouter, server: Server) -> None:
 
         In a form, the name of each file's field is its class; the fields `model`, `name` and `keep` are plain.
         """
-        async with _asked(server, request) as tenant, server.bodies.read(request) as body:
-            learner = await server.service.create(tenant, _type(request), body)
-            return answer(_learner(server, learner), 201, {"Location": f"/v1/learners/{learner.id}"})
+        return await asking.create(server, request.scope, request.receive)
 
     @made.get("/v1/learners", **shown.PAGE)
     async def page(
@@ -92,50 +85,50 @@ def _learners(made: APIRouter, server: Server) -> None:
         limit: Annotated[int, Query(ge=1, le=1000, description="The most to give.")] = 100,
     ) -> Response:
         """Your learners, a page at a time, in the order of their ids."""
-        async with _asked(server, request) as tenant:
+        async with asked(server, request.scope) as tenant:
             found = await server.service.page(tenant, after, limit + 1)
             rest = found[limit - 1].id if len(found) > limit else None
-            return answer({"learners": [_learner(server, each) for each in found[:limit]], "next": rest})
+            return answer({"learners": [learner_answer(server, each) for each in found[:limit]], "next": rest})
 
 
 def _one_learner(made: APIRouter, server: Server) -> None:
     @made.get("/v1/learners/{id}", **shown.GET)
     async def get(request: Request, id: Id) -> Response:
         """One learner."""
-        async with _asked(server, request) as tenant:
-            return answer(_learner(server, await server.service.get(tenant, id)))
+        async with asked(server, request.scope) as tenant:
+            return answer(learner_answer(server, await server.service.get(tenant, id)))
 
     @made.delete("/v1/learners/{id}", status_code=204, **shown.DELETE)
     async def delete(request: Request, id: Id) -> Response:
         """Forget a learner, with its examples."""
-        async with _asked(server, request) as tenant:
+        async with asked(server, request.scope) as tenant:
             await server.service.delete(tenant, id)
             return Response(status_code=204)
 
     @made.post("/v1/learners/{id}/examples", **shown.ADD)
     async def add(request: Request, id: Id) -> Response:
         """Add examples, of classes that the learner knows or of new ones, and adapt it anew."""
-        async with _asked(server, request) as tenant, server.bodies.read(request) as body:
-            return answer(_learner(server, await server.service.add(tenant, id, _type(request), body)))
+        async with asked_with_body(server, request.scope, request.receive) as (tenant, kind, body):
+            return answer(learner_answer(server, await server.service.add(tenant, id, kind, body)))
 
     @made.delete("/v1/learners/{id}/classes/{label:path}", **shown.REMOVE)
     async def remove(
         request: Request, id: Id, label: Annotated[str, Path(description="The name of the class.", examples=["cat"])]
     ) -> Response:
         """Remove a class with its examples, and adapt the learner anew."""
-        async with _asked(server, request) as tenant:
-            return answer(_learner(server, await server.service.remove(tenant, id, label_of(label))))
+        async with asked(server, request.scope) as tenant:
+            return answer(learner_answer(server, await server.service.remove(tenant, id, label_of(label))))
 
     @made.post("/v1/learners/{id}/readapt", **shown.READAPT)
     async def readapt(request: Request, id: Id) -> Response:
         """Make the learner follow to the newest version of its model now."""
-        async with _asked(server, request) as tenant:
-            return answer(_learner(server, await server.service.readapt(tenant, id)))
+        async with asked(server, request.scope) as tenant:
+            return answer(learner_answer(server, await server.service.readapt(tenant, id)))
 
     @made.get("/v1/learners/{id}/export", **shown.EXPORT)
     async def export(request: Request, id: Id) -> Response:
         """The learner as a zip: `learner.safetensors`, and `learner.json` with what it means."""
-        async with _asked(server, request) as tenant:
+        async with asked(server, request.scope) as tenant:
             content = await server.service.export(tenant, id)
             name = {"Content-Disposition": f'attachment; filename="learner-{id}.zip"'}
             return Response(content, 200, name, "application/zip")
@@ -164,78 +157,6 @@ def _health(made: APIRouter, server: Server) -> None:
     async def metrics() -> Response:
         """What the server counts, for Prometheus."""
         return Response(server.metrics.text(), media_type=CONTENT_TYPE)
-
-
-@asynccontextmanager
-async def _asked(server: Server, request: Request) -> AsyncIterator[str]:
-    """A request being done, for its tenant: let in by its key, the tenant's rate and the number under way, within time.
-
-    Raises:
-        RefusedError: it is not let in, or it takes too long.
-    """
-    tenant = await _tenant(server, request)
-    request.state.tenant = tenant
-    server.rates.take(tenant)
-    with server.gate.enter(tenant):
-        try:
-            async with asyncio.timeout(server.settings.limits.answer):
-                yield tenant
-        except TimeoutError:
-            raise busy(
-                "this took longer than a request may. It may have been done all the same; look before you try again.",
-                5.0,
-                503,
-                "timeout",
-            ) from None
-
-
-async def _tenant(server: Server, request: Request) -> str:
-    if not server.settings.keys:
-        return LOCAL
-    key = bearer(request)
-    tenant = None if key is None else await server.service.tenant_of(key)
-    if tenant is None:
-        got = "no key" if key is None else "a key that is unknown, wrong or revoked"
-        raise RefusedError(
-            401,
-            "unauthorized",
-            f"got {got}. Send the header `Authorization: Bearer KEY`; whoever runs the server makes keys.",
-        )
-    return tenant
-
-
-def _type(request: Request) -> str:
-    return request.headers.get("content-type", "")
-
-
-def _learner(server: Server, learner: LearnerSummary) -> dict[str, Any]:
-    counts = zip(learner.classes, learner.counts, strict=True)
-    return {
-        "id": learner.id,
-        "name": learner.name,
-        "model": learner.model,
-        "version": learner.version,
-        "newest": server.models.is_newest(learner.model, learner.version),
-        "classes": [{"name": name, "examples": count} for name, count in counts],
-        "created": learner.created.isoformat(),
-        "updated": learner.updated.isoformat(),
-        "kept": learner.kept,
-    }
-
-
-def _predictions(said: Predictions) -> dict[str, Any]:
-    found = []
-    for row, known in zip(said.answers.probabilities, said.answers.known, strict=True):
-        best = max(range(len(row)), key=row.__getitem__)
-        found.append(
-            {
-                "class": said.classes[best],
-                "probability": row[best],
-                "probabilities": dict(zip(said.classes, row, strict=True)),
-                "known": known,
-            }
-        )
-    return {"predictions": found}
 
 
 def _model(bundle: Bundle) -> dict[str, Any]:

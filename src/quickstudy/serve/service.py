@@ -13,6 +13,8 @@ import torch
 
 from quickstudy.bundle import Bundle, Learner
 from quickstudy.core.shapes import Tensor
+from quickstudy.encoders import ImageEncoder
+from quickstudy.errors import DataError
 from quickstudy.serve import intake, work
 from quickstudy.serve.batching import Batcher
 from quickstudy.serve.cache import Cache, Live
@@ -35,6 +37,8 @@ T = TypeVar("T")
 TRIES = 5
 """Times that a change is made anew because another process changed the same learner meanwhile."""
 STORE_THREADS = 8
+AT_ONCE = 2**16
+"""Bytes of a body that may be read by the thread that all requests arrive at."""
 
 
 class Predictions(NamedTuple):
@@ -68,7 +72,7 @@ class Service:
     ) -> None:
         self.settings, self.limits = settings, settings.limits
         self.store, self.models, self.batcher, self.metrics = store, models, batcher, metrics
-        self._gate = gate
+        self._gate, self._believed = gate, settings.believed
         self._cache = Cache(int(settings.cache * 2**20), metrics)
         self._stores = ThreadPoolExecutor(STORE_THREADS, "quickstudy-store")
         self._decoders = ThreadPoolExecutor(settings.decoders, "quickstudy-decode")
@@ -94,7 +98,10 @@ class Service:
         """
         limits = self.limits
         with self._gate.coming():
-            asked, bundle, contents, x = await self._decoding(self._read_create, content_type, body)
+            read = self._create_at_once(content_type, body)
+            if read is None:
+                read = await self._decoding(self._read_create, content_type, body)
+            asked, bundle, contents, x = read
             classes = tuple(dict.fromkeys(asked.labels))
             check_size(self.limits, bundle, classes, len(contents))
             labels = places(classes, asked.labels)
@@ -128,7 +135,10 @@ class Service:
             RefusedError: there is no such learner of this tenant's, or the inputs cannot be read.
         """
         with self._gate.coming():
-            live, contents, x = await self._decoding(self._read_predict, tenant, id, content_type, body)
+            read = self._predict_at_once(tenant, id, content_type, body)
+            if read is None:
+                read = await self._decoding(self._read_predict, tenant, id, content_type, body)
+            live, contents, x = read
             x = await self._items(live.bundle, contents, x)
             predicting = work.predicting(live, x)
         return Predictions(live.classes, await self.batcher(predicting))
@@ -289,7 +299,7 @@ class Service:
         """A learner ready to predict: as remembered, if that is its revision still."""
         live = self._cache.get(tenant, id)
         if live is not None and self._is_current(tenant, id, live):
-            self.metrics.lookups.labels("cache").inc()
+            self.metrics.from_cache.inc()
             return live
         state = self.store.state(tenant, id)
         if state is None:
@@ -303,13 +313,17 @@ class Service:
 
     def _is_current(self, tenant: str, id: str, live: Live) -> bool:
         """Whether a remembered learner is the stored one still; what this process changes, it remembers anew."""
-        now = time.monotonic()
-        if now - live.seen[0] < self.settings.believed:
+        if self._is_fresh(live):
             return True
+        now = time.monotonic()
         if self.store.revision(tenant, id) != live.revision:
             return False
         live.seen[0] = now
         return True
+
+    def _is_fresh(self, live: Live) -> bool:
+        """Whether it was looked at so lately that it is believed."""
+        return time.monotonic() - live.seen[0] < self._believed
 
     def _record(self, tenant: str, id: str) -> LearnerRecord:
         record = self.store.get(tenant, id)
@@ -328,6 +342,40 @@ class Service:
     ) -> tuple[Live, list[Any], Tensor | None]:
         live = self._find(tenant, id)  # here too, for going to another thread takes longer than finding it
         return live, *self._read(intake.predict_of(content_type, body, self.limits), live.bundle)
+
+    # Small requests are read where they arrive: going to another thread and back takes longer than reading them. What
+    # it would have to wait for, or cannot be read at once, goes there all the same.
+
+    def _create_at_once(self, content_type: str, body: bytes) -> tuple[Asked, Bundle, list[Any], Tensor | None] | None:
+        if len(body) > AT_ONCE:
+            return None
+        asked = intake.create_of(content_type, body, self.limits)
+        bundle = self.models.newest(asked.model)
+        read = self._read_at_once(asked, bundle)
+        return None if read is None else (asked, bundle, *read)
+
+    def _predict_at_once(
+        self, tenant: str, id: str, content_type: str, body: bytes
+    ) -> tuple[Live, list[Any], Tensor | None] | None:
+        live = self._cache.get(tenant, id) if len(body) <= AT_ONCE else None
+        if live is None or not self._is_fresh(live):
+            return None
+        read = self._read_at_once(intake.predict_of(content_type, body, self.limits), live.bundle)
+        if read is None:
+            return None
+        self.metrics.from_cache.inc()
+        return live, *read
+
+    def _read_at_once(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None] | None:
+        if not isinstance(bundle.encoder, ImageEncoder):
+            return self._read(asked, bundle)
+        if not intake.are_small(asked.raws, self.limits):
+            return None
+        contents = [each.content for each in asked.raws]
+        try:
+            return contents, bundle.encoder.encode(contents)
+        except DataError:  # damaged: the other way finds the words
+            return None
 
     def _read(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
         contents = intake.checked(asked.raws, bundle.encoder, self.limits)
