@@ -102,7 +102,8 @@ class Engine:
                 made[group[0]] = self._alone(learn, supports[group[0]], noise)
                 continue
             batch = many.padded([supports[at] for at in group])
-            made |= dict(zip(group, self._mapped(learn, batch.x, batch, self._noise(len(group))), strict=True))
+            learned = self._mapped(learn, batch.x, batch, self._noise(len(group)))
+            made |= dict(zip(group, many.apart(learned), strict=True))
         return [
             (made[at][0], {name: float(level) for name, level in made[at][1].items()}) for at in range(len(supports))
         ]
@@ -125,7 +126,7 @@ class Engine:
             else:
                 x = many.padded_inputs([inputs[at] for at in group])
                 states = many.stacked([learners[at].leaves for at in group], first.state, place[0])
-                said = self._mapped(self.method.predict, x, states, x)
+                said = many.each_said(self._mapped(self.method.predict, x, states, x))
             for at, each in zip(group, said, strict=True):
                 found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else learners[at].ways)
         return [found[at] for at in range(len(asked))]
@@ -135,14 +136,13 @@ class Engine:
         with torch.no_grad():
             return tree.map_leaves(many.own, fn(*of_task))
 
-    def _mapped(self, fn: Callable[..., Any], x: Tensor, *batches: Any) -> list[Any]:
-        """`fn` of each task, tasks together where the method can be mapped; each its own copy of memory."""
+    def _mapped(self, fn: Callable[..., Any], x: Tensor, *batches: Any) -> Any:
+        """`fn` of each task with a leading axis of tasks, which are taken together where the method can be mapped."""
         chunk = 1
         if self.method.tags.maps:
             chunk = min(len(x), suitable_chunk(x.device.type, x[0].numel(), self._own_convolutions))
         with torch.no_grad(), in_groups():
-            said = over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk)
-        return many.apart(said)
+            return over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk if chunk < len(x) else None)
 
     def _learn(self, levels: bool, support: Examples, noise: tuple[Tensor, ...]) -> tuple[Any, dict[str, Tensor]]:
         state = self.method.adapt(support, *noise)

@@ -12,7 +12,20 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Bool, Tensor
 
-__all__ = ["Leaves", "among", "apart", "by_rounds", "cut", "groups", "on", "own", "padded", "padded_inputs", "stacked"]
+__all__ = [
+    "Leaves",
+    "among",
+    "apart",
+    "by_rounds",
+    "cut",
+    "each_said",
+    "groups",
+    "on",
+    "own",
+    "padded",
+    "padded_inputs",
+    "stacked",
+]
 
 
 def groups(kinds: Sequence[Hashable], sizes: Sequence[int]) -> Iterator[list[int]]:
@@ -58,6 +71,13 @@ def apart(batch: Any) -> list[Any]:
     return [tree.unflatten([own(leaf) for leaf in each], spec) for each in slices]
 
 
+def each_said(batch: Any) -> list[Any]:
+    """A prediction with a leading axis of tasks as the list of its slices."""
+    if isinstance(batch, Categorical):
+        return [Categorical(logits) for logits in batch.logits.unbind()]
+    return apart(batch)
+
+
 def own(leaf: Tensor) -> Tensor:
     """A copy that lies in memory as one read from bytes would: products of matrices depend on it in their last bit."""
     return leaf.clone(memory_format=torch.contiguous_format)
@@ -90,7 +110,18 @@ def _walked(state: Any, tensors: list[Tensor]) -> Hashable:
 def stacked(states: Sequence[Leaves], like: Any, device: torch.device) -> Any:
     """States of equal shapes as one of the form of `like`, with a leading axis of tasks, on a device."""
     columns = zip(*(state.tensors for state in states), strict=True)
-    return tree.unflatten([_stacked(column, device) for column in columns], tree.flatten(like)[1])
+    return _formed(like, iter([_stacked(column, device) for column in columns]))
+
+
+def _formed(like: Any, tensors: Iterator[Tensor]) -> Any:
+    if isinstance(like, Tensor):
+        return next(tensors)
+    if isinstance(like, dict):
+        return {name: _formed(each, tensors) for name, each in like.items()}
+    parts = [_formed(each, tensors) for each in like]
+    if hasattr(like, "_fields"):
+        return type(like)(*parts)
+    return type(like)(parts)
 
 
 def _stacked(column: tuple[Tensor, ...], device: torch.device) -> Tensor:

@@ -24,13 +24,9 @@ from quickstudy.serve.refusals import RefusedError, invalid, too_large
 from quickstudy.serve.settings import Limits
 from quickstudy.serve.wire import AddRequest, CreateRequest, Example, Input, PredictRequest, explained
 
-__all__ = ["Asked", "Raw", "add_of", "are_small", "checked", "create_of", "items_of", "predict_of"]
+__all__ = ["Asked", "Raw", "add_of", "checked", "create_of", "items_of", "predict_of"]
 
 FORMATS = ("PNG", "JPEG")
-PNG = b"\x89PNG\r\n\x1a\n"
-UNPACKED = (b"zTXt", b"iTXt", b"iCCP")
-SMALL = 2**15
-"""Pixels of all images of a request that is small."""
 
 AnyRequest = TypeVar("AnyRequest", bound=BaseModel)
 
@@ -115,22 +111,6 @@ def checked(raws: Sequence[Raw], encoder: Encoder, limits: Limits) -> list[Any]:
         RefusedError: one of them is of another kind, too large, or nothing that can be read.
     """
     return [_sound(at, raw, encoder, limits) for at, raw in enumerate(raws)]
-
-
-def are_small(raws: Sequence[Raw], limits: Limits) -> bool:
-    """Whether these are PNG files of so few pixels that unpacking all takes a millisecond or two, by their heads.
-
-    Files that may hold compressed text or colour profiles are none: there is no telling what those unpack to.
-    """
-    pixels = 0
-    for kind, content in raws:
-        if kind not in ("image", "file") or content[:8] != PNG or content[12:16] != b"IHDR":
-            return False
-        own = int.from_bytes(content[16:20]) * int.from_bytes(content[20:24])
-        if own > limits.pixels or len(content) > limits.image_bytes or any(each in content for each in UNPACKED):
-            return False
-        pixels += own
-    return pixels <= SMALL
 
 
 def items_of(contents: Sequence[Any], encoder: Encoder) -> Float[Tensor, "n *item"]:

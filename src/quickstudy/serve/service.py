@@ -14,8 +14,7 @@ import torch
 from quickstudy.bundle import Bundle, Learner
 from quickstudy.core.shapes import Tensor
 from quickstudy.encoders import ImageEncoder
-from quickstudy.errors import DataError
-from quickstudy.serve import intake, work
+from quickstudy.serve import intake, small, work
 from quickstudy.serve.batching import Batcher
 from quickstudy.serve.cache import Cache, Live
 from quickstudy.serve.export import zipped
@@ -369,13 +368,11 @@ class Service:
     def _read_at_once(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None] | None:
         if not isinstance(bundle.encoder, ImageEncoder):
             return self._read(asked, bundle)
-        if not intake.are_small(asked.raws, self.limits):
+        if not small.are_small(asked.raws, self.limits):
             return None
         contents = [each.content for each in asked.raws]
-        try:
-            return contents, bundle.encoder.encode(contents)
-        except DataError:  # damaged: the other way finds the words
-            return None
+        x = small.items_of_small(contents, bundle.encoder)
+        return None if x is None else (contents, x)
 
     def _read(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
         contents = intake.checked(asked.raws, bundle.encoder, self.limits)

@@ -28,6 +28,8 @@ __all__ = [
     "decode",
     "files_in",
     "fitted",
+    "is_plain",
+    "plain",
     "read_image",
     "read_images",
 ]
@@ -88,8 +90,8 @@ def decode(path: Path, item: tuple[int, ...], content: BinaryIO | None = None) -
             with Image.open(content or path) as image:
                 _refuse_bomb(image)
                 image.load()
-                if _is_plain(image, item):
-                    return _plain(image, item)
+                if is_plain(image, item):
+                    return plain(image, item)
                 whole = ImageOps.exif_transpose(image)
                 return fitted(whole, item)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -119,13 +121,14 @@ def fitted(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
     return sheet[None] if channels == 1 else np.ascontiguousarray(sheet.transpose(2, 0, 1))
 
 
-def _is_plain(image: Image.Image, item: tuple[int, ...]) -> bool:
+def is_plain(image: Image.Image, item: tuple[int, ...]) -> bool:
     """Whether there is nothing to be done to an image: no transparency, no rotation, the right size and channels."""
     right = image.mode == MODES[item[0]] and image.size == (item[2], item[1])
     return right and image.format == "PNG" and not image.info
 
 
-def _plain(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
+def plain(image: Image.Image, item: tuple[int, ...]) -> NDArray[np.uint8]:
+    """An image to which nothing is to be done, as `fitted` gives it."""
     sheet = np.frombuffer(image.tobytes(), dtype=np.uint8).reshape(item[1], item[2], item[0])
     return np.ascontiguousarray(sheet.transpose(2, 0, 1))
 
