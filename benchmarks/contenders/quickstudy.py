@@ -8,7 +8,7 @@ import torch
 from harness.settings import Setting, weights_of
 
 from quickstudy import MAML, SGD, Episode, Examples, ProtoNet
-from quickstudy.core import tree
+from quickstudy.core import allocator, tree
 from quickstudy.core.lift import over_tasks
 from quickstudy.methods.gradient.cavia import CAVIA
 from quickstudy.methods.metric.matching import MatchingNet
@@ -37,6 +37,8 @@ def build(
     """A step; the options are those of `Training` and of the net. Serving is another job: see `serve`."""
     if serving:
         return serve(setting, arrays)
+    allocator.prefer_huge_pages()  # as the command line does, and fit
+    allocator.keep_freed_memory()
     method, episodes = make_method(setting, arrays, norm, gradient), make_episodes(setting, arrays)
     if compiled:
         from quickstudy.train.compiled import compiled_step

@@ -32,6 +32,7 @@ from quickstudy.cli import (
     threads,
     train,
 )
+from quickstudy.core import allocator
 from quickstudy.errors import QuickstudyError, SettingsError
 
 __all__ = ["main", "make_app"]
@@ -100,7 +101,7 @@ class _SaidError(Exception):
 @contextlib.contextmanager
 def _among_workers(words: list[str]) -> Iterator[None]:
     """Meet the other workers of the job, and part from them whatever happens. One of them says what went wrong."""
-    threads.settle(words, recorded=train.recorded_threads(words))  # before torch is imported
+    _prepare(words)  # before torch is imported
     from quickstudy.core import workers
 
     own = workers.join()
@@ -158,11 +159,18 @@ def make_app(argv: Sequence[str]) -> App:
 
 def _run(words: list[str]) -> int:
     if words[:1] not in ([], ["-h"], ["--help"], ["--version"]):
-        threads.settle(words, recorded=train.recorded_threads(words))
+        _prepare(words)
     if os.getcwd() not in sys.path:  # so that package.module:Class finds what stands here
         sys.path.append(os.getcwd())
     code = make_app(words)(plain_names(words), exit_on_error=False, print_error=False)
     return code if isinstance(code, int) else OK
+
+
+def _prepare(words: Sequence[str]) -> None:
+    """Settle what torch reads when it is imported or makes its first tensor."""
+    threads.settle(words, recorded=train.recorded_threads(words))
+    allocator.prefer_huge_pages()
+    allocator.keep_freed_memory()
 
 
 def plain_names(words: Sequence[str]) -> list[str]:

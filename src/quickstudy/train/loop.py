@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import torch
 
-from quickstudy.core import chance, tree
+from quickstudy.core import allocator, chance, tree
 from quickstudy.core.episode import to_device
 from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
@@ -80,6 +80,7 @@ def fit(
             "the state to go on from was made of another method or training. Give fit its own: "
             "fit(state.method, source, state=state)."
         )
+    allocator.keep_freed_memory()
     method.train()
     workers = workers or Workers()
     outer = _OuterStep(state, source, workers)
