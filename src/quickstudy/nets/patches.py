@@ -26,7 +26,9 @@ def patches(x: Float[Tensor, "n c h w"], size: int, stride: int = 1) -> Float[Te
 
 def products(read: Float[Tensor, "n h w k"], filters: Float[Tensor, "d k"]) -> Float[Tensor, "n d h w"]:
     """The convolution of the input that `read` are the patches of."""
-    return F.linear(read, filters).movedim(-1, 1)
+    # not F.linear, whose derivative in the filters is a product in another order, three times as slow
+    flat = read.flatten(0, 2) @ filters.T.contiguous()
+    return flat.view(*read.shape[:3], len(filters)).movedim(-1, 1)
 
 
 def product_moments(
