@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any, Self
 
 import sqlalchemy
-from sqlalchemy import ColumnElement, Connection, Engine, Row, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Engine, Row, Select, bindparam, func, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from quickstudy.errors import StoreError, StoreQuotaError
@@ -35,6 +35,17 @@ from quickstudy.serve.schema import keys, learners, prepare, tenants
 from quickstudy.serve.transactions import Transactions
 
 __all__ = ["Store"]
+
+
+# Made once: putting a statement together takes longer than the database does to carry it out.
+_OWN = sqlalchemy.and_(learners.c.tenant == bindparam("of"), learners.c.id == bindparam("own"))
+_REVISION = select(learners.c.revision).where(_OWN)
+_STATE = select(*HEAD, learners.c.state).where(_OWN)
+_WHOLE = select(*HEAD, learners.c.state, learners.c.support).where(_OWN)
+_INSERT = learners.insert()
+_MORE = tenants.update().where(tenants.c.name == bindparam("of")).values(learners=tenants.c.learners + 1)
+_ONE_MORE = _MORE.where(sqlalchemy.or_(tenants.c.quota.is_(None), tenants.c.learners < tenants.c.quota))
+_ONE_MORE_BELOW = _MORE.where(tenants.c.learners < func.coalesce(tenants.c.quota, bindparam("most")))
 
 
 class Store:
@@ -120,7 +131,7 @@ class Store:
                 _make_tenant(connection, tenant)
                 if not _count_one(connection, tenant, quota):
                     raise _over_quota(connection, tenant, quota)
-            connection.execute(learners.insert().values(**row))
+            connection.execute(_INSERT, row)
 
         self._work.write(work)
 
@@ -130,7 +141,7 @@ class Store:
         Raises:
             StoreDamagedError: what is stored is not what was written.
         """
-        row = self._row(tenant, id, *HEAD, learners.c.state, learners.c.support)
+        row = self._row(tenant, id, _WHOLE)
         return None if row is None else record_of(row)
 
     def state(self, tenant: str, id: str) -> LearnerState | None:
@@ -139,15 +150,15 @@ class Store:
         Raises:
             StoreDamagedError: what is stored is not what was written.
         """
-        row = self._row(tenant, id, *HEAD, learners.c.state)
+        row = self._row(tenant, id, _STATE)
         return None if row is None else state_of(row)
 
     def revision(self, tenant: str, id: str) -> int | None:
         """The revision of a learner, by which whoever remembers its state sees whether that is still it."""
         if not is_id(id):
             return None
-        query = select(learners.c.revision).where(_own(tenant, id))
-        found: int | None = self._work.read(lambda connection: connection.execute(query).scalar())
+        of = {"of": tenant, "own": id}
+        found: int | None = self._work.read(lambda connection: connection.execute(_REVISION, of).scalar())
         return found
 
     def replace(self, tenant: str, record: LearnerRecord, expected_revision: int) -> bool:
@@ -314,11 +325,11 @@ class Store:
 
         self._work.write(work)
 
-    def _row(self, tenant: str, id: str, *columns: ColumnElement[Any]) -> Row[Any] | None:
+    def _row(self, tenant: str, id: str, query: Select[Any]) -> Row[Any] | None:
         if not is_id(id):
             return None
-        query = select(*columns).where(_own(tenant, id))
-        return self._work.read(lambda connection: connection.execute(query).first())
+        of = {"of": tenant, "own": id}
+        return self._work.read(lambda connection: connection.execute(query, of).first())
 
 
 def _own(tenant: str, id: str) -> ColumnElement[bool]:
@@ -341,11 +352,9 @@ def _make_tenant(connection: Connection, tenant: str) -> None:
 
 def _count_one(connection: Connection, tenant: str, quota: int | None) -> bool:
     """Count one learner more, unless there are as many as may be: looking and counting are one statement."""
-    below = tenants.c.learners < func.coalesce(tenants.c.quota, quota)
     if quota is None:
-        below = sqlalchemy.or_(tenants.c.quota.is_(None), tenants.c.learners < tenants.c.quota)
-    more = tenants.update().where(tenants.c.name == tenant, below).values(learners=tenants.c.learners + 1)
-    return connection.execute(more).rowcount == 1
+        return connection.execute(_ONE_MORE, {"of": tenant}).rowcount == 1
+    return connection.execute(_ONE_MORE_BELOW, {"of": tenant, "most": quota}).rowcount == 1
 
 
 def _over_quota(connection: Connection, tenant: str, quota: int | None) -> StoreError:
