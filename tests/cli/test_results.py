@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -249,6 +250,10 @@ def test_the_demo_does_all_of_it(monkeypatch: pytest.MonkeyPatch, capsys: pytest
     record = Record.read("runs/demo-glyphs/evaluation.json")
     assert len(record.floors) == 5
     assert len(record.episodes) > 0
+    monkeypatch.setattr(demo, "find_spec", {"uvicorn": None}.get)  # as where the extra `serve` is not installed
     assert main(["demo", "--episodes", "2", "--quiet"]) == 0  # trained already: evaluated again
+    said = capsys.readouterr().out
+    assert ("pip install" in out) == (find_spec("uvicorn") is None)
+    assert said.index("pip install 'quickstudy[serve]'") < said.index("quickstudy serve runs/demo-glyphs")
     again = Record.read("runs/demo-glyphs/evaluation.json")
     assert dataclasses.replace(again.result, seconds=0) == dataclasses.replace(record.result, seconds=0)

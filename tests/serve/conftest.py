@@ -79,6 +79,23 @@ def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], s
     return made
 
 
+# --- servers ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., asking.Running]]:
+    """Starts servers with these bundles, by default one of vectors, and these settings; stops them at the end."""
+    with ExitStack() as stack:
+
+        def running(*bundles: Any, **changes: Any) -> asking.Running:
+            server = asking.Running(tmp_path, *(bundles or (asking.bundle(),)), **changes)
+            server.start()
+            stack.callback(server.stop)
+            return server
+
+        yield running
+
+
 # --- the page ---------------------------------------------------------------------------------------------------------
 
 

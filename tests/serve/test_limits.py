@@ -7,13 +7,12 @@ import http.client
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from serve.asking import TWO, Running, bundle, row
+from serve.asking import TWO, Running, row
 
 pytest.importorskip("fastapi", reason="fastapi comes with the extra `serve`")
 pytest.importorskip("prometheus_client", reason="prometheus_client comes with the extra `serve`")
@@ -23,21 +22,6 @@ from quickstudy.serve.refusals import RefusedError
 from quickstudy.serve.settings import Limits, ServerSettings
 
 QUERY = {"inputs": [row(1, 2, 3)]}
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def running(**changes: Any) -> Running:
-        server = Running(tmp_path, bundle(), **changes)
-        server.start()
-        started.append(server)
-        return server
-
-    yield running
-    for server in started:
-        server.stop()
 
 
 def refusal(call: Callable[[], Any]) -> RefusedError:

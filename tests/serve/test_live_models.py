@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,21 +19,6 @@ for needed in ("fastapi", "uvicorn", "sqlalchemy", "python_multipart", "promethe
 
 QUERY = row(0.5, 1.5, -0.5)
 OLD, NEW = bundle(seed=0), bundle(seed=1)
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Iterator[Callable[..., Running]]:
-    started: list[Running] = []
-
-    def running(*bundles: Bundle, **changes: Any) -> Running:
-        server = Running(tmp_path, *(bundles or (OLD,)), **changes)
-        server.start()
-        started.append(server)
-        return server
-
-    yield running
-    for server in started:
-        server.stop()
 
 
 def until(holds: Callable[[], Any]) -> Any:

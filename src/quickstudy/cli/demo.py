@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,12 +35,17 @@ AFTER = """
 All of it took {seconds:.0f} s. What next?
   quickstudy adapt {folder} FOLDER IMAGES
       learns classes of your own: FOLDER has a subfolder with examples for each
-  quickstudy serve {folder}
+{install}  quickstudy serve {folder}
       serves it over HTTP, with a page to teach it by drawing: http://127.0.0.1:8000
   quickstudy train maml --help
       trains another method, and shows its settings
   quickstudy list
       shows everything there is"""
+
+INSTALL = """\
+  pip install 'quickstudy[serve]'
+      installs what the next one needs
+"""
 
 
 def demo(
@@ -83,7 +89,8 @@ def demo(
     screen.say("")
     show(record)
     written(folder)
-    screen.say(AFTER.format(seconds=time.monotonic() - began, folder=folder))
+    install = "" if find_spec("uvicorn") else INSTALL
+    screen.say(AFTER.format(seconds=time.monotonic() - began, folder=folder, install=install))
     return 0
 
 
