@@ -122,6 +122,53 @@ def test_examples_and_classes_are_added_and_removed(server: Running) -> None:
     assert server.ask("DELETE", f"{path}/classes/nobody").code == "not_found"
 
 
+def test_single_examples_are_removed(server: Running) -> None:
+    model = Bundle.load(server.folder / "bundles" / "vector")
+    given = TWO + rows(low=[(1, 2, 0), (-3, 0, 0), (-3, 0, 0)])  # the first of them stands in the other class too
+    learner = server.create(given)
+    path = f"/v1/learners/{learner['id']}"
+    listed = server.ask("GET", f"{path}/examples")
+    assert listed.status == 200
+    found = listed.body["examples"]
+    assert [(each["class"], each["count"]) for each in found] == [("high", 1)] * 2 + [("low", 1)] * 2 + [("low", 2)]
+    assert len({each["id"] for each in found}) == 5
+    assert server.ask("DELETE", f"{path}/examples/{'0' * 32}").code == "not_found"
+    removed = server.ask("DELETE", f"{path}/examples/{found[3]['id']}")
+    assert removed.body["classes"] == [{"name": "high", "examples": 2}, {"name": "low", "examples": 3}]
+    (said,) = server.predict(learner["id"], row(*QUERY))
+    assert said["probabilities"] == pytest.approx(expected(model, given[:3] + given[4:], QUERY), abs=1e-5)
+    assert server.ask("DELETE", f"{path}/examples/{found[3]['id']}").code == "not_found"
+    removed = server.ask("DELETE", f"{path}/examples/{found[4]['id']}")  # given twice, gone at once
+    assert removed.body["classes"][1] == {"name": "low", "examples": 1}
+    assert server.ask("DELETE", f"{path}/examples/{found[2]['id']}").code == "too_few_classes"
+    assert server.ask("GET", f"{path}/examples").body["examples"] == found[:3]
+
+
+def test_the_last_example_of_a_class_takes_the_class_with_it(server: Running) -> None:
+    learner = server.create(rows(first=[(0, 0, 1)], second=[(1, 0, 0), (2, 0, 0)], third=[(0, 1, 0)]))
+    path = f"/v1/learners/{learner['id']}"
+    first, *others = server.ask("GET", f"{path}/examples").body["examples"]
+    removed = server.ask("DELETE", f"{path}/examples/{first['id']}")
+    assert [each["name"] for each in removed.body["classes"]] == ["second", "third"]
+    assert server.ask("GET", f"{path}/examples").body["examples"] == others
+
+
+def test_single_texts_and_images_are_removed(server: Running) -> None:
+    """What an encoder made of texts is kept beside them, and goes with them."""
+    model = Bundle.load(server.folder / "bundles" / "text")
+    given = [{"class": "a", "text": "a abba"}, {"class": "a", "text": "hh a"}, {"class": "g", "text": "gg hh"}]
+    learner = server.create(given, "text")
+    path = f"/v1/learners/{learner['id']}"
+    second = server.ask("GET", f"{path}/examples").body["examples"][1]
+    assert server.ask("DELETE", f"{path}/examples/{second['id']}").status == 200
+    (said,) = server.predict(learner["id"], {"text": "abc"})
+    assert said["probabilities"] == pytest.approx(expected(model, [given[0], given[2]], "abc"), abs=1e-5)
+    images = [{"class": name, "image": in_base64(noise(at))} for at, name in enumerate("aab")]
+    path = f"/v1/learners/{server.create(images, 'image')['id']}/examples"
+    first = server.ask("GET", path).body["examples"][0]
+    assert server.ask("DELETE", f"{path}/{first['id']}").body["classes"][0] == {"name": "a", "examples": 1}
+
+
 def test_names_that_mean_the_same_are_one_class(server: Running) -> None:
     composed = rows(**{"caf\u00e9": [(1, 1, 1)], " cafe\u0301 ": [(1, 1, 2)], "tea": [(0, 0, 0)]})
     assert server.create(composed)["classes"] == [{"name": "café", "examples": 2}, {"name": "tea", "examples": 1}]
@@ -133,6 +180,8 @@ def test_forgotten_examples_stay_forgotten(server: Running) -> None:
     assert learner["kept"] is False
     assert server.ask("POST", f"{path}/examples", {"examples": TWO}).code == "forgotten"
     assert server.ask("DELETE", f"{path}/classes/high").code == "forgotten"
+    assert server.ask("GET", f"{path}/examples").code == "forgotten"
+    assert server.ask("DELETE", f"{path}/examples/{'0' * 32}").code == "forgotten"
     assert len(server.predict(learner["id"], row(*QUERY))) == 1
 
 

@@ -32,6 +32,8 @@ ASKS = [
     ("POST", "/v1/learners/{id}/readapt", None),
     ("GET", "/v1/learners/{id}/export", None),
     ("DELETE", "/v1/learners/{id}/classes/high", None),
+    ("GET", "/v1/learners/{id}/examples", None),
+    ("DELETE", "/v1/learners/{id}/examples/5d41402abc4b2a76b9719d911017c592", None),
     ("DELETE", "/v1/learners/{id}", None),
 ]
 

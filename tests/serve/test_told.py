@@ -112,7 +112,7 @@ def test_answers_carry_a_number_and_are_not_stored(server: Running) -> None:
 
 def test_every_address_is_documented_with_an_example(server: Running) -> None:
     document = server.ask("GET", "/openapi.json").body
-    assert len(document["paths"]) == 13
+    assert len(document["paths"]) == 14
     for path, methods in document["paths"].items():
         for method, told in methods.items():
             assert told["summary"], (method, path)

@@ -13,7 +13,9 @@ __all__ = [
     "ADD",
     "CREATE",
     "DELETE",
+    "EXAMPLES",
     "EXPORT",
+    "FORGET",
     "GET",
     "HEALTH",
     "METRICS",
@@ -34,6 +36,7 @@ REQUESTS: tuple[type[BaseModel], ...] = (wire.CreateRequest, wire.AddRequest, wi
 # A white dot on black, 8x8: as small as a PNG can be and still show something.
 DOT = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAAAAADhZOFXAAAAEklEQVR42mNgwAL+AwEhBhoAAD4mD/ELx9zYAAAAAElFTkSuQmCC"
 ID = "0f9c1d2e3a4b5c6d7e8f90a1b2c3d4e5"
+EXAMPLE = "5d41402abc4b2a76b9719d911017c592"
 TIME = "2026-11-21T12:00:00.000000+00:00"
 
 _LEARNER = {
@@ -207,6 +210,14 @@ ADD = _route(
     body=_body(wire.AddRequest, _ADDS, _BY_CLASS),
 )
 REMOVE = _route("learners", "Remove a class", wire.LearnerAnswer, _LEARNER, refusals=(409, 507))
+EXAMPLES = _route(
+    "learners",
+    "List a learner's examples",
+    wire.ExamplePage,
+    {"examples": [{"id": EXAMPLE, "class": "cat", "count": 1}, {"id": EXAMPLE[::-1], "class": "dog", "count": 1}]},
+    refusals=(409,),
+)
+FORGET = _route("learners", "Remove an example", wire.LearnerAnswer, _LEARNER, refusals=(409, 507))
 READAPT = _route("learners", "Follow to the newest version", wire.LearnerAnswer, _LEARNER, refusals=(409, 507))
 EXPORT = _route("learners", "Export a learner", None, content="application/zip")
 HEALTH = _route("server", "Is it alive?", wire.Alive, {"alive": True}, key=False)

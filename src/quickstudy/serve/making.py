@@ -10,11 +10,22 @@ from quickstudy.bundle import Bundle, Learner
 from quickstudy.core.shapes import Tensor
 from quickstudy.serve import work
 from quickstudy.serve.records import LearnerRecord, now
-from quickstudy.serve.refusals import RefusedError, invalid, too_large
+from quickstudy.serve.refusals import RefusedError, invalid, not_found, too_large
 from quickstudy.serve.settings import Limits
 from quickstudy.serve.support import Support
 
-__all__ = ["Change", "Changed", "check_size", "counts", "fitting", "places", "rewritten", "worth_keeping"]
+__all__ = [
+    "Change",
+    "Changed",
+    "check_size",
+    "counts",
+    "fitting",
+    "places",
+    "rewritten",
+    "without_class",
+    "without_example",
+    "worth_keeping",
+]
 
 ENCODED = 16384
 """Bytes of an encoded example that is kept beside the example itself, where encoding takes a net."""
@@ -48,6 +59,36 @@ def check_size(limits: Limits, bundle: Bundle, classes: Sequence[str], examples:
         raise too_large(f"got {len(classes)} classes; a learner may have {limits.classes} on this server.")
     if examples > limits.examples:
         raise too_large(f"got {examples} examples; a learner may have {limits.examples} on this server.")
+
+
+def without_class(record: LearnerRecord, support: Support, at: int) -> Changed:
+    """A learner without one of its classes.
+
+    Raises:
+        RefusedError: one class would be left.
+    """
+    if len(record.classes) <= 2:
+        raise RefusedError(
+            409,
+            "too_few_classes",
+            "the learner has two classes, and telling apart takes two. Add another class first, or delete the learner.",
+        )
+    return Changed(record.classes[:at] + record.classes[at + 1 :], support.without(at), [])
+
+
+def without_example(record: LearnerRecord, support: Support, id: str) -> Changed:
+    """A learner without one of its examples, and without a class that had no other.
+
+    Raises:
+        RefusedError: it has no such example, or one class would be left.
+    """
+    gone = [at for at, each in enumerate(support.ids(record.classes)) if each == id]
+    if not gone:
+        raise not_found("example")
+    label = support.labels[gone[0]]
+    if support.labels.count(label) == len(gone):
+        return without_class(record, support, label)
+    return Changed(record.classes, support.only([at for at in range(len(support.labels)) if at not in gone]), [])
 
 
 def fitting(support: Support, bundle: Bundle) -> list[Any]:

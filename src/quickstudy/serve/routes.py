@@ -111,6 +111,23 @@ def _one_learner(made: APIRouter, server: Server) -> None:
         async with asked_with_body(server, request.scope, request.receive) as (tenant, kind, body):
             return answer(learner_answer(server, await server.service.add(tenant, id, kind, body)))
 
+    @made.get("/v1/learners/{id}/examples", **shown.EXAMPLES)
+    async def examples(request: Request, id: Id) -> Response:
+        """The ids and classes of the examples that the learner is made of. Equal examples of one class are one."""
+        async with asked(server, request.scope) as tenant:
+            found = await server.service.examples(tenant, id)
+            return answer({"examples": [{"id": each.id, "class": each.label, "count": each.times} for each in found]})
+
+    @made.delete("/v1/learners/{id}/examples/{example}", **shown.FORGET)
+    async def forget(
+        request: Request,
+        id: Id,
+        example: Annotated[str, Path(description="The example's id.", examples=[shown.EXAMPLE])],
+    ) -> Response:
+        """Remove an example, and adapt the learner anew. The last one of a class takes the class with it."""
+        async with asked(server, request.scope) as tenant:
+            return answer(learner_answer(server, await server.service.remove_example(tenant, id, example)))
+
     @made.delete("/v1/learners/{id}/classes/{label:path}", **shown.REMOVE)
     async def remove(
         request: Request, id: Id, label: Annotated[str, Path(description="The name of the class.", examples=["cat"])]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import weakref
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
@@ -20,7 +21,18 @@ from quickstudy.serve.cache import Cache, Live
 from quickstudy.serve.export import zipped
 from quickstudy.serve.intake import Asked
 from quickstudy.serve.limits import Gate
-from quickstudy.serve.making import Change, Changed, check_size, counts, fitting, places, rewritten, worth_keeping
+from quickstudy.serve.making import (
+    Change,
+    Changed,
+    check_size,
+    counts,
+    fitting,
+    places,
+    rewritten,
+    without_class,
+    without_example,
+    worth_keeping,
+)
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.models import Models
 from quickstudy.serve.records import LearnerRecord, LearnerSummary, new_id
@@ -29,7 +41,7 @@ from quickstudy.serve.settings import ServerSettings
 from quickstudy.serve.store import Store
 from quickstudy.serve.support import Support
 
-__all__ = ["Predictions", "Service"]
+__all__ = ["KeptExample", "Predictions", "Service"]
 
 T = TypeVar("T")
 
@@ -45,6 +57,15 @@ class Predictions(NamedTuple):
 
     classes: tuple[str, ...]
     answers: work.Answers
+
+
+class KeptExample(NamedTuple):
+    """An example that a learner is made of."""
+
+    id: str
+    label: str
+    times: int
+    """How often it was given for this class."""
 
 
 class Service:
@@ -168,17 +189,38 @@ class Service:
         def change(record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
             if label not in record.classes:
                 raise not_found("class")
-            if len(record.classes) <= 2:
-                raise RefusedError(
-                    409,
-                    "too_few_classes",
-                    "the learner has two classes, and telling apart takes two. Add another class first, or delete the "
-                    "learner.",
-                )
-            at = record.classes.index(label)
-            return Changed(record.classes[:at] + record.classes[at + 1 :], support.without(at), [])
+            return without_class(record, support, record.classes.index(label))
 
         return await self._change(tenant, id, change, "removing a class")
+
+    async def examples(self, tenant: str, id: str) -> list[KeptExample]:
+        """The examples that a learner is made of, equal ones of one class as one.
+
+        Raises:
+            RefusedError: there is no such learner, or its examples are forgotten.
+        """
+
+        def listed() -> list[KeptExample]:
+            record = self._record(tenant, id)
+            if record.support is None:
+                raise forgotten("listing examples")
+            support = Support.from_bytes(record.support)
+            counts = Counter(zip(support.ids(record.classes), support.labels, strict=True))
+            return [KeptExample(own, record.classes[label], count) for (own, label), count in counts.items()]
+
+        return await self._storing(listed)
+
+    async def remove_example(self, tenant: str, id: str, example: str) -> LearnerSummary:
+        """Remove an example; the last one of a class takes the class with it.
+
+        Raises:
+            RefusedError: there is no such learner or example, its examples are forgotten, or one class would be left.
+        """
+
+        def change(record: LearnerRecord, support: Support, bundle: Bundle) -> Changed:
+            return without_example(record, support, example)
+
+        return await self._change(tenant, id, change, "removing an example")
 
     async def readapt(self, tenant: str, id: str) -> LearnerSummary:
         """Make a learner follow to the newest version of its model.

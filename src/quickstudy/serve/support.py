@@ -6,6 +6,7 @@ and its result is small, that is kept too, for as long as the version stays.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from quickstudy.errors import StoreDamagedError
 __all__ = ["Support"]
 
 FORMAT = 1
+ID = 32
+"""Hexadecimal digits of an example's id."""
 
 
 class Support(NamedTuple):
@@ -84,12 +87,24 @@ class Support(NamedTuple):
 
     def without(self, label: int) -> Support:
         """These examples but for those of a class; the classes after it move up."""
-        stay = [at for at, each in enumerate(self.labels) if each != label]
+        rest = self.only([at for at, each in enumerate(self.labels) if each != label])
+        return rest._replace(labels=[each - (each > label) for each in rest.labels])
+
+    def only(self, stay: Sequence[int]) -> Support:
+        """The examples at these positions."""
         return self._replace(
             contents=[self.contents[at] for at in stay],
-            labels=[self.labels[at] - (self.labels[at] > label) for at in stay],
-            encoded=None if self.encoded is None else self.encoded[stay],
+            labels=[self.labels[at] for at in stay],
+            encoded=None if self.encoded is None else self.encoded[list(stay)],
         )
+
+    def ids(self, classes: Sequence[str]) -> list[str]:
+        """What each example can be called by: it says the same of the same content in the same class, whatever else
+        the learner is made of."""
+        return [
+            hashlib.sha256(f"{self.kind} {classes[label]}\0".encode() + _bytes(self.kind, each)).hexdigest()[:ID]
+            for each, label in zip(self.contents, self.labels, strict=True)
+        ]
 
 
 def _bytes(kind: str, content: Any) -> bytes:

@@ -16,7 +16,9 @@ __all__ = [
     "CreateRequest",
     "Error",
     "Example",
+    "ExamplePage",
     "Input",
+    "KeptExample",
     "LearnerAnswer",
     "LearnerPage",
     "ModelAnswer",
@@ -155,6 +157,25 @@ class LearnerPage(_Answer):
     learners: list[LearnerAnswer]
     next: str | None
     """Give it as `after` for the page that follows; null on the last."""
+
+
+class KeptExample(_Answer):
+    """An example that a learner is made of."""
+
+    id: str
+    """Of its content and its class: the same example has it in every learner."""
+    label: Annotated[str, Field(alias="class")]
+    """Its class."""
+    count: int
+    """How often it was given for this class."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True, populate_by_name=True)
+
+
+class ExamplePage(_Answer):
+    """Every example that a learner is made of."""
+
+    examples: list[KeptExample]
 
 
 class Predicted(_Answer):
