@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -94,7 +95,8 @@ def detector(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) ->
             except QuickstudyError:  # too few classes for such tasks, or for foreign ones
                 continue
             if run.writes:
-                files.write(run.folder / "novelty.json", json.dumps(kept, indent=1) + "\n")
+                with contextlib.suppress(QuickstudyError):  # a folder that may only be read
+                    files.write(run.folder / "novelty.json", json.dumps(kept, indent=1) + "\n")
         return Detector(**kept[name])
     return None
 

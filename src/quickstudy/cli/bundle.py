@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from quickstudy.bundle import Bundle
     from quickstudy.bundle.thresholds import Threshold
     from quickstudy.encoders import Encoder
+    from quickstudy.train.run import Run
 
-__all__ = ["EXAMPLES", "bundle"]
+__all__ = ["EXAMPLES", "bundle", "calibrate"]
 
 EXAMPLES = """\
 Examples:
@@ -91,6 +93,12 @@ def _of_run(folder: Path, encoder: str | None, sizes: list[tuple[int, int]]) -> 
         raise BundleError(f"{folder} is a bundle already. Copy its folder, or make another of the run it came from.")
     run = Run.open(folder)
     made = Bundle.of_run(run, encoder=None if encoder is None else _encoder(encoder, run))
+    calibrate(made, run, sizes)
+    return made
+
+
+def calibrate(made: Bundle, run: Run, sizes: Sequence[tuple[int, int]]) -> None:
+    """Have a bundle know, for tasks of these sizes, what belongs to no class; what is found is kept with the run."""
     with screen.progress("What belongs to no class", len(sizes)) as ticker:
         known: list[Threshold] = []
         for at, size in enumerate(sizes):
@@ -98,7 +106,6 @@ def _of_run(folder: Path, encoder: str | None, sizes: list[tuple[int, int]]) -> 
             known += made.known
             ticker.at(at + 1)
     made.known = tuple(dict.fromkeys(known))
-    return made
 
 
 def _encoder(text: str, run: Any) -> Encoder:

@@ -16,7 +16,7 @@ from quickstudy.cli import screen
 from quickstudy.cli.flags import Flag, nest, parameter
 from quickstudy.cli.keys import DATABASE
 from quickstudy.core.extras import extra
-from quickstudy.errors import SettingsError
+from quickstudy.errors import QuickstudyError, SettingsError
 
 __all__ = ["EXAMPLES", "command"]
 
@@ -127,6 +127,8 @@ def _serve(bundles: Sequence[Path], chosen: Mapping[str, Any], values: Mapping[s
         threads=values["threads"] or 0,
         hosts=() if values["keys"] else ("localhost", "127.0.0.1", "[::1]"),
     )
+    if settings.novelty:
+        _calibrate(bundles)
     listening = _listen(host, port)
     names = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs", "root_path", "forwarded_allow_ips")
     options: dict[str, Any] = {name: values[name] for name in names if values[name]}
@@ -137,6 +139,30 @@ def _serve(bundles: Sequence[Path], chosen: Mapping[str, Any], values: Mapping[s
         if settings.workers > 1:
             return _several(uvicorn, settings, options, listening)
         return _one(uvicorn, settings, options, listening)
+
+
+def _calibrate(folders: Sequence[Path]) -> None:
+    """Have the learners of runs know what belongs to no class: done once, for it is kept in the run's folder."""
+    from quickstudy.bundle import Bundle
+    from quickstudy.bundle.thresholds import SIZES
+    from quickstudy.cli.bundle import calibrate
+    from quickstudy.train.run import Run
+
+    for folder in folders:
+        if Bundle.stands_in(folder) or not (folder / "run.yaml").exists():
+            continue
+        try:
+            run = Run.open(folder)
+            made = Bundle.of_run(run)
+        except QuickstudyError:  # said when it is to be served, which a version from before may be
+            continue
+        if made.likelihood == "categorical":
+            calibrate(made, run, SIZES)
+        if made.likelihood == "categorical" and not made.known:
+            screen.say(
+                f"{folder} cannot say that an input belongs to none of the classes: there are no validation data for "
+                "it here. Where they are, quickstudy bundle makes a folder that can."
+            )
 
 
 def _one(uvicorn: Any, settings: Any, options: dict[str, Any], listening: socket.socket) -> int:

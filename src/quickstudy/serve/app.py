@@ -55,7 +55,7 @@ def prepare(settings: ServerSettings) -> None:
     Raises:
         QuickstudyError: a bundle or the database cannot be used.
     """
-    Models(settings.bundles, settings.versions, Metrics())
+    Models(settings.bundles, settings.versions, Metrics(), novelty=settings.novelty)
     Store.open(settings.db).close()
 
 

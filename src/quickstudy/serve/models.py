@@ -20,11 +20,13 @@ from typing import Any
 import torch
 
 from quickstudy.bundle import Bundle
+from quickstudy.bundle.thresholds import SIZES
 from quickstudy.core import files
 from quickstudy.errors import BundleError, QuickstudyError, SettingsError
 from quickstudy.serve import logs
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.refusals import RefusedError, not_found
+from quickstudy.train.run import Run
 
 __all__ = ["Models"]
 
@@ -42,6 +44,7 @@ class Models:
         kept: The folder for copies of versions.
         metrics: Where loads are counted.
         changed: Called with a model's name and version after a new version has taken its place.
+        novelty: Whether bundles of runs are calibrated.
 
     Raises:
         SettingsError: two bundles have one name, or one predicts real values.
@@ -54,8 +57,10 @@ class Models:
         kept: Path | str,
         metrics: Metrics,
         changed: Callable[[str, str], None] = lambda name, version: None,
+        novelty: bool = True,
     ) -> None:
         self._kept, self._metrics, self._changed = Path(kept), metrics, changed
+        self._sizes = SIZES if novelty else ()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._newest: dict[str, Bundle] = {}
@@ -162,7 +167,7 @@ class Models:
     def _add(self, folder: Path) -> None:
         signature = _signature(folder)
         try:
-            bundle = _opened(folder)
+            bundle = _opened(folder, self._sizes)
         except QuickstudyError as error:
             bundle = self._fallback(folder, error)
         if bundle.name in self._newest:
@@ -195,7 +200,7 @@ class Models:
             folder, before = self._folders[name], self._newest[name]
             self._seen[name] = _signature(folder)
             try:
-                bundle = _opened(folder)
+                bundle = _opened(folder, self._sizes)
                 if bundle.name != name:
                     raise BundleError(
                         f"{folder} now holds {bundle.name!r} in place of {name!r}. Give the new version the same name, "
@@ -264,10 +269,13 @@ class Models:
                 raise
 
 
-def _opened(folder: Path) -> Bundle:
+def _opened(folder: Path, sizes: Sequence[tuple[int, int]]) -> Bundle:
+    """The bundle in a folder, or that of its run, calibrated for tasks of these sizes where that can be done here."""
     bundle = Bundle.open(folder)
     if bundle.likelihood != "categorical":
         raise SettingsError(f"{folder} predicts real values; a server tells classes apart. Serve a bundle for classes.")
+    if sizes and not Bundle.stands_in(folder):
+        bundle.calibrate(Run.open(folder), sizes)
     return bundle
 
 
