@@ -16,6 +16,7 @@ from quickstudy.core.shapes import Float, Tensor
 from quickstudy.nets.net import Net, check_image
 from quickstudy.nets.norm import Norm, Normalisation, make_norm, measure
 from quickstudy.nets.patches import patches, product_moments, products
+from quickstudy.nets.pooling import max_pooled
 
 __all__ = ["Conv4"]
 
@@ -89,7 +90,7 @@ def _normalised(
         return products(read, weight.flatten(1))
 
     def pooled(maps: Tensor) -> Tensor:
-        return F.max_pool2d(maps, 2) if pool else maps
+        return max_pooled(maps) if pool else maps
 
     if not isinstance(norm, Norm):
         maps = convolved(weight)

@@ -9,6 +9,7 @@ from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.nets.net import Net, check_image
 from quickstudy.nets.norm import Normalisation, make_norm
+from quickstudy.nets.pooling import max_pooled
 
 __all__ = ["ResNet12"]
 
@@ -56,7 +57,7 @@ class _Block(nn.Module):
             out = norm(conv(out))
             out = out + self.shortcut(x) if i == 2 else out
             out = F.leaky_relu(out, 0.1)
-        return F.max_pool2d(out, 2)
+        return max_pooled(out)
 
 
 def _conv(fan_in: int, width: int, size: int) -> nn.Conv2d:

@@ -24,6 +24,7 @@ from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks
 from quickstudy.core.shapes import Float, Tensor
+from quickstudy.nets.pooling import by_comparisons
 from quickstudy.train import remembered
 from quickstudy.train.pace import Batch, gradient, seconds_of
 from quickstudy.train.state import TrainState
@@ -95,7 +96,8 @@ class WholeStep:
             slopes, value = torch.func.grad_and_value(loss)(*tree.unflatten(flat, spec))
             return [value, *slopes.values()]
 
-        graph = make_fx(whole)(*flat)
+        with by_comparisons():
+            graph = make_fx(whole)(*flat)
         graph.graph.eliminate_dead_code()  # questions such as "the same size?", which the compiler takes amiss
         graph.recompile()
         compiled: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)

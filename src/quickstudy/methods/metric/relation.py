@@ -15,6 +15,7 @@ from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.nets.norm import make_norm
+from quickstudy.nets.pooling import MaxPool
 
 __all__ = ["RelationNet", "Sums"]
 
@@ -107,7 +108,7 @@ def _relation(maps: tuple[int, int, int], width: int, hidden: int, norm: Literal
         size = 3 if side >= 3 else 1
         layers += [nn.Conv2d(fan_in, width, size, padding=size // 2), make_norm(norm, width), nn.ReLU()]
         if side >= 2:
-            layers.append(nn.MaxPool2d(2))
+            layers.append(MaxPool())
             height, columns = height // 2, columns // 2
     flat = width * height * columns
     return nn.Sequential(*layers, nn.Flatten(), nn.Linear(flat, hidden), nn.ReLU(), nn.Linear(hidden, 1))
