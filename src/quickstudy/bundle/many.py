@@ -66,9 +66,8 @@ def _longer(values: Tensor, length: int) -> Tensor:
 
 def apart(batch: Any) -> list[Any]:
     """A tree with a leading axis of tasks as the list of its slices, none of which keeps the others in memory."""
-    flat, spec = tree.flatten(batch)
-    slices = zip(*(leaf.unbind() for leaf in flat), strict=True)
-    return [tree.unflatten([own(leaf) for leaf in each], spec) for each in slices]
+    slices = zip(*(leaf.unbind() for leaf in Leaves.of(batch).tensors), strict=True)
+    return [_formed(batch, iter([own(leaf) for leaf in each])) for each in slices]
 
 
 def each_said(batch: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic.json_schema import models_json_schema
 from starlette.responses import FileResponse, HTMLResponse, Response
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 import quickstudy
 from quickstudy.serve import logs
@@ -75,7 +76,7 @@ def make_app(settings: ServerSettings) -> FastAPI:
         finally:
             server.close()  # requests are finished by now: nothing is kept waiting by this
 
-    app = FastAPI(
+    app = _Application(
         title="quickstudy",
         version=quickstudy.__version__,
         description=_ABOUT,
@@ -87,10 +88,23 @@ def make_app(settings: ServerSettings) -> FastAPI:
     add_routes(app.router, server)
     _pages(app)
     register(app, server.metrics)
-    app.add_middleware(Direct, server=server)
     app.add_middleware(Around, metrics=server.metrics, hosts=settings.hosts)
+    app.direct = Around(Direct(server), server.metrics, settings.hosts)
     app.openapi = lambda: _document(app, settings.keys)  # type: ignore[method-assign]
     return app
+
+
+class _Application(FastAPI):
+    """FastAPI's, which what is asked most passes by."""
+
+    direct: ASGIApp
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if Direct.takes(scope):
+            scope["app"] = self
+            await self.direct(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def _document(app: FastAPI, keys: bool) -> dict[str, Any]:

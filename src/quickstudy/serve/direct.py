@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable
-from typing import Any
 
-from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from quickstudy.serve import asking
 from quickstudy.serve.around import FORESEEN, ROUTE, refusal
@@ -15,38 +12,39 @@ from quickstudy.serve.server import Server
 
 __all__ = ["Direct"]
 
+LEARNER = "quickstudy.learner"
+"""Where a scope says which learner is asked."""
 LEARNERS = "/v1/learners"
 PREDICT = re.compile(f"{LEARNERS}/([^/]+)/predict")
 
 
 class Direct:
-    """Middleware that answers requests to make learners and to predict; all others go on.
+    """Answers requests to make learners and to predict, as the routes of the same addresses do.
 
-    It calls what the routes of the same addresses call, which the OpenAPI document is made of.
+    Those routes are what the OpenAPI document is made of; all of these call the same two functions.
     """
 
-    def __init__(self, app: ASGIApp, server: Server) -> None:
-        self._app, self._server = app, server
+    def __init__(self, server: Server) -> None:
+        self._server = server
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    @staticmethod
+    def takes(scope: Scope) -> bool:
+        """Whether a request is one of these; it then knows its route."""
         if scope["type"] != "http" or scope["method"] != "POST" or scope.get("root_path"):
-            await self._app(scope, receive, send)
-            return
+            return False
         path: str = scope["path"]
         if path == LEARNERS:
             scope[ROUTE] = path
-            await self._answered(asking.create, scope, receive, send)
         elif found := PREDICT.fullmatch(path):
-            scope[ROUTE] = f"{LEARNERS}/{{id}}/predict"
-            await self._answered(asking.predict, scope, receive, send, found[1])
-        else:
-            await self._app(scope, receive, send)
+            scope[ROUTE], scope[LEARNER] = f"{LEARNERS}/{{id}}/predict", found[1]
+        return ROUTE in scope
 
-    async def _answered(
-        self, ask: Callable[..., Awaitable[Response]], scope: Scope, receive: Receive, send: Send, *values: Any
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            response = await ask(self._server, scope, receive, *values)
+            if LEARNER in scope:
+                response = await asking.predict(self._server, scope, receive, scope[LEARNER])
+            else:
+                response = await asking.create(self._server, scope, receive)
         except FORESEEN as error:
             response = refusal(error, self._server.metrics)
         await response(scope, receive, send)
