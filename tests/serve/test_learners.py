@@ -273,6 +273,10 @@ def test_one_process_looks_again_only_now_and_then(
         path = f"/v1/learners/{learner['id']}"
         for _ in range(3):
             running.predict(learner["id"], row(*QUERY))
+        assert looks == []  # it has just written it
+        running.app.service._cache.get("local", learner["id"]).seen[0] -= 61
+        for _ in range(3):
+            running.predict(learner["id"], row(*QUERY))
         assert looks == [learner["id"]]
         running.ask("POST", f"{path}/examples", {"examples": rows(new=[QUERY])})  # its own changes it sees at once
         assert running.predict(learner["id"], row(*QUERY))[0]["class"] == "new"

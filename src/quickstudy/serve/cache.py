@@ -9,7 +9,6 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from quickstudy.bundle import Bundle, Learner
-from quickstudy.core import tree
 from quickstudy.serve.metrics import Metrics
 
 __all__ = ["Cache", "Live"]
@@ -31,15 +30,17 @@ class Live(NamedTuple):
     """When it was last known to be what is stored, by the monotonic clock: one number, which changes."""
 
     @classmethod
-    def of(cls, bundle: Bundle, learner: Learner, classes: tuple[str, ...], revision: int) -> Live:
+    def of(
+        cls, bundle: Bundle, learner: Learner, classes: tuple[str, ...], revision: int, seen: float = -math.inf
+    ) -> Live:
         """A learner with what is told from it."""
         return cls(
             bundle,
             learner,
             classes,
             revision,
-            tuple(leaf.shape for leaf in tree.leaves(learner.state)),
-            [-math.inf],
+            learner.leaves.shapes,
+            [seen],
         )
 
 

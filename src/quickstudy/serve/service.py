@@ -14,12 +14,10 @@ import torch
 
 from quickstudy.bundle import Bundle, Learner
 from quickstudy.core.shapes import Tensor
-from quickstudy.encoders import ImageEncoder
-from quickstudy.serve import intake, small, work
+from quickstudy.serve import intake, work
 from quickstudy.serve.batching import Batcher
 from quickstudy.serve.cache import Cache, Live
 from quickstudy.serve.export import zipped
-from quickstudy.serve.intake import Asked
 from quickstudy.serve.limits import Gate
 from quickstudy.serve.making import (
     Change,
@@ -35,6 +33,7 @@ from quickstudy.serve.making import (
 )
 from quickstudy.serve.metrics import Metrics
 from quickstudy.serve.models import Models
+from quickstudy.serve.reading import Reader
 from quickstudy.serve.records import LearnerRecord, LearnerSummary, new_id
 from quickstudy.serve.refusals import RefusedError, forgotten, not_found
 from quickstudy.serve.settings import ServerSettings
@@ -48,8 +47,6 @@ T = TypeVar("T")
 TRIES = 5
 """Times that a change is made anew because another process changed the same learner meanwhile."""
 STORE_THREADS = 8
-AT_ONCE = 2**16
-"""Bytes of a body that may be read by the thread that all requests arrive at."""
 
 
 class Predictions(NamedTuple):
@@ -92,8 +89,9 @@ class Service:
     ) -> None:
         self.settings, self.limits = settings, settings.limits
         self.store, self.models, self.batcher, self.metrics = store, models, batcher, metrics
-        self._gate, self._believed = gate, settings.believed
+        self._gate = gate
         self._cache = Cache(int(settings.cache * 2**20), metrics)
+        self._reader = Reader(settings, store=store, models=models, cache=self._cache, metrics=metrics)
         self._stores = ThreadPoolExecutor(STORE_THREADS, "quickstudy-store")
         self._decoders = ThreadPoolExecutor(settings.decoders, "quickstudy-decode")
         self._locks: weakref.WeakValueDictionary[tuple[str, str], asyncio.Lock] = weakref.WeakValueDictionary()
@@ -118,9 +116,9 @@ class Service:
         """
         limits = self.limits
         with self._gate.coming():
-            read = self._create_at_once(content_type, body)
+            read = self._reader.create_at_once(content_type, body)
             if read is None:
-                read = await self._decoding(self._read_create, content_type, body)
+                read = await self._decoding(self._reader.create, content_type, body)
             asked, bundle, contents, x = read
             classes = tuple(dict.fromkeys(asked.labels))
             check_size(self.limits, bundle, classes, len(contents))
@@ -144,8 +142,9 @@ class Service:
             self.store.create(tenant, record, limits.learners)
             return record
 
+        written = time.monotonic()
         record = await self._storing(store)
-        self._cache.put(tenant, record.id, Live.of(bundle, learner, classes, record.revision))
+        self._cache.put(tenant, record.id, Live.of(bundle, learner, classes, record.revision, written))
         return record.summary
 
     async def predict(self, tenant: str, id: str, content_type: str, body: bytes) -> Predictions:
@@ -155,9 +154,9 @@ class Service:
             RefusedError: there is no such learner of this tenant's, or the inputs cannot be read.
         """
         with self._gate.coming():
-            read = self._predict_at_once(tenant, id, content_type, body)
+            read = self._reader.predict_at_once(tenant, id, content_type, body)
             if read is None:
-                read = await self._decoding(self._read_predict, tenant, id, content_type, body)
+                read = await self._decoding(self._reader.predict, tenant, id, content_type, body)
             live, contents, x = read
             x = await self._items(live.bundle, contents, x)
             predicting = work.predicting(live, x)
@@ -307,8 +306,9 @@ class Service:
                     adapting = work.adapting(bundle, x, after.support.labels, len(after.classes))
                 learner: Learner = await self.batcher(adapting)
                 changed = await self._storing(rewritten, record, after, learner, worth_keeping(bundle, x))
+                written = time.monotonic()
                 if await self._storing(self.store.replace, tenant, changed, record.revision):
-                    live = Live.of(bundle, learner, after.classes, record.revision + 1)
+                    live = Live.of(bundle, learner, after.classes, record.revision + 1, written)
                     self._cache.put(tenant, id, live)
                     return changed.summary
         raise RefusedError(
@@ -336,89 +336,11 @@ class Service:
         check_size(self.limits, bundle, record.classes, len(support.labels))
         return Changed(record.classes, support, [])
 
-    def _find(self, tenant: str, id: str) -> Live:
-        """A learner ready to predict: as remembered, if that is its revision still."""
-        live = self._cache.get(tenant, id)
-        if live is not None and self._is_current(tenant, id, live):
-            self.metrics.from_cache.inc()
-            return live
-        state = self.store.state(tenant, id)
-        if state is None:
-            self._cache.drop(tenant, id)
-            raise not_found()
-        self.metrics.lookups.labels("store").inc()
-        bundle = self.models.version(state.model, state.version)
-        live = Live.of(bundle, Learner.from_bytes(state.state), state.classes, state.revision)
-        self._cache.put(tenant, id, live)
-        return live
-
-    def _is_current(self, tenant: str, id: str, live: Live) -> bool:
-        """Whether a remembered learner is the stored one still; what this process changes, it remembers anew."""
-        if self._is_fresh(live):
-            return True
-        now = time.monotonic()
-        if self.store.revision(tenant, id) != live.revision:
-            return False
-        live.seen[0] = now
-        return True
-
-    def _is_fresh(self, live: Live) -> bool:
-        """Whether it was looked at so lately that it is believed."""
-        return time.monotonic() - live.seen[0] < self._believed
-
     def _record(self, tenant: str, id: str) -> LearnerRecord:
         record = self.store.get(tenant, id)
         if record is None:
             raise not_found()
         return record
-
-    def _read_create(self, content_type: str, body: bytes) -> tuple[Asked, Bundle, list[Any], Tensor | None]:
-        asked = intake.create_of(content_type, body, self.limits)
-        bundle = self.models.newest(asked.model)
-        contents, x = self._read(asked, bundle)
-        return asked, bundle, contents, x
-
-    def _read_predict(
-        self, tenant: str, id: str, content_type: str, body: bytes
-    ) -> tuple[Live, list[Any], Tensor | None]:
-        live = self._find(tenant, id)  # here too, for going to another thread takes longer than finding it
-        return live, *self._read(intake.predict_of(content_type, body, self.limits), live.bundle)
-
-    # Small requests are read where they arrive: going to another thread and back takes longer than reading them. What
-    # it would have to wait for, or cannot be read at once, goes there all the same.
-
-    def _create_at_once(self, content_type: str, body: bytes) -> tuple[Asked, Bundle, list[Any], Tensor | None] | None:
-        if len(body) > AT_ONCE:
-            return None
-        asked = intake.create_of(content_type, body, self.limits)
-        bundle = self.models.newest(asked.model)
-        read = self._read_at_once(asked, bundle)
-        return None if read is None else (asked, bundle, *read)
-
-    def _predict_at_once(
-        self, tenant: str, id: str, content_type: str, body: bytes
-    ) -> tuple[Live, list[Any], Tensor | None] | None:
-        live = self._cache.get(tenant, id) if len(body) <= AT_ONCE else None
-        if live is None or not self._is_fresh(live):
-            return None
-        read = self._read_at_once(intake.predict_of(content_type, body, self.limits), live.bundle)
-        if read is None:
-            return None
-        self.metrics.from_cache.inc()
-        return live, *read
-
-    def _read_at_once(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None] | None:
-        if not isinstance(bundle.encoder, ImageEncoder):
-            return self._read(asked, bundle)
-        if not small.are_small(asked.raws, self.limits):
-            return None
-        contents = [each.content for each in asked.raws]
-        x = small.items_of_small(contents, bundle.encoder)
-        return None if x is None else (contents, x)
-
-    def _read(self, asked: Asked, bundle: Bundle) -> tuple[list[Any], Tensor | None]:
-        contents = intake.checked(asked.raws, bundle.encoder, self.limits)
-        return contents, intake.items_of(contents, bundle.encoder) if work.is_light(bundle) else None
 
     async def _items(self, bundle: Bundle, contents: list[Any], x: Tensor | None) -> Tensor:
         if x is not None:
