@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 import quickstudy
+from quickstudy.core import allocator
 from quickstudy.serve import logs
 from quickstudy.serve.around import PAGE_POLICY, Around, register
 from quickstudy.serve.direct import Direct
@@ -47,6 +48,7 @@ it. Examples and whole classes can be added and removed later. Every error reads
 def from_environment() -> FastAPI:
     """The application that `quickstudy serve` describes in the environment; for each of several processes."""
     logs.set_up()
+    allocator.keep_freed_memory()  # as the command line does for a process that serves alone
     return make_app(ServerSettings.from_json(os.environ[ENVIRONMENT]))
 
 
