@@ -175,7 +175,7 @@ def test_where_nothing_compiles_training_goes_on_and_says_so_once(monkeypatch: p
     def failing(*args: Any, **options: Any) -> Any:
         raise RuntimeError("no C++ compiler found\nmore")
 
-    monkeypatch.setattr(torch, "compile", failing)
+    monkeypatch.setattr("torch._inductor.compile", failing)
     plain, other = sine_method(), sine_method()
     list(fit(plain, SOURCE, Training(steps=3, batch=2)))
     with warnings.catch_warnings(record=True) as said:

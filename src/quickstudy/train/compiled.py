@@ -1,7 +1,7 @@
 """A whole meta-step as one compiled graph: the outer gradient, the map over tasks and the inner loop.
 
 The step is a pure function of (weights, batch), its outer gradient taken by `torch.func` too, so it is traced by
-running it once (`make_fx`: whatever the method does in Python is done then) and the graph is given to `torch.compile`.
+running it once (`make_fx`: whatever the method does in Python is done then) and the graph is given to Inductor.
 A graph holds for one shape of batch; each new shape is traced and compiled anew. Inductor keeps what it compiled on
 disk, so that a second process only traces.
 """
@@ -48,7 +48,7 @@ class WholeStep:
         method: Its weights are read anew at each call; they may be trained meanwhile.
         how: Whether the tasks are mapped or (all in one graph) looped over.
         bf16: Compute under bfloat16 autocast.
-        backend: What `torch.compile` compiles with; "eager" only traces.
+        backend: What compiles the graph, one of torch's backends; "eager" only traces.
     """
 
     def __init__(self, method: MetaLearner, *, how: How = "map", bf16: bool = False, backend: str = "inductor") -> None:
@@ -61,7 +61,7 @@ class WholeStep:
         """The mean meta-loss over the tasks, and its gradient in every weight that is trained, by name."""
         learned, held = self._tensors()
         flat, spec = tree.flatten((learned, held, (episodes, *noise)))
-        shapes = self.method.stage, tuple((leaf.shape, leaf.dtype, leaf.device) for leaf in flat)
+        shapes = self.method.stage, tuple((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in flat)
         with torch.no_grad():
             if shapes not in self._graphs:
                 start = time.perf_counter()
@@ -100,8 +100,15 @@ class WholeStep:
             graph = make_fx(whole)(*flat)
         graph.graph.eliminate_dead_code()  # questions such as "the same size?", which the compiler takes amiss
         graph.recompile()
-        compiled: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
-        return compiled
+        if self.backend == "inductor":
+            # at once, not by torch.compile: that reads the graph once more and guards each call against other shapes,
+            # which are told apart here. Of a small net's step it takes a quarter.
+            from torch import _inductor  # two seconds, for those who compile
+
+            done: Callable[..., Any] = _inductor.compile(graph, list(flat))
+            return done
+        traced: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
+        return traced
 
 
 def compiled_step(
