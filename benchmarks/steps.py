@@ -33,13 +33,18 @@ CONV4_OPTIONS = [
     ),
 ]
 FAST = CONV4_OPTIONS[-1]
+COMPILED = [
+    Contender("quickstudy, compiled", "quickstudy", options={"compiled": True}),
+    dataclasses.replace(FAST, name=f"{FAST.name}, compiled", options=FAST.options | {"compiled": True}),
+]
 EASYFSL = Contender("EasyFSL", "easyfsl")
+EASYFSL_ALIKE = dataclasses.replace(EASYFSL, same_maths=False)
 CVXPY = Contender("loop with cvxpylayers", "cvxpylayers", same_maths=False)
 L2L_BF16 = Contender("learn2learn, bf16", "learn2learn", options=BF16, same_maths=False)
 
 PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
-    "conv4-exact": (Setting(), [OURS, *CONV4_OPTIONS, *LOOPS, L2L_BF16, PLAIN], 5),
-    "conv4-first-order": (Setting(order="first-order"), [OURS, *CONV4_OPTIONS, *LOOPS[:2], L2L_BF16], 7),
+    "conv4-exact": (Setting(), [OURS, *CONV4_OPTIONS, *COMPILED, *LOOPS, L2L_BF16, PLAIN], 5),
+    "conv4-first-order": (Setting(order="first-order"), [OURS, *CONV4_OPTIONS, *COMPILED, *LOOPS[:2], L2L_BF16], 7),
     "sines": (
         Setting(net="mlp", tasks=25, ways=1, shots=10, queries=10, rate=0.01),
         [
@@ -52,13 +57,13 @@ PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
         ],
         21,
     ),
-    "anil": (Setting(method="anil"), [OURS, FAST, LOOPS[0]], 9),
-    "cavia": (Setting(method="cavia", steps=2), [OURS, FAST, PLAIN], 9),
-    "protonet": (Setting(method="protonet"), [OURS, FAST, LOOPS[0], EASYFSL], 9),
-    "matching": (Setting(method="matching"), [OURS, FAST, dataclasses.replace(EASYFSL, same_maths=False)], 9),
-    "relation": (Setting(method="relation"), [OURS, FAST, PLAIN, dataclasses.replace(EASYFSL, same_maths=False)], 9),
-    "r2d2": (Setting(method="r2d2"), [OURS, FAST, PLAIN], 9),
-    "metaoptnet": (Setting(method="metaoptnet"), [OURS, FAST, CVXPY], 9),
+    "anil": (Setting(method="anil"), [OURS, FAST, *COMPILED, LOOPS[0]], 9),
+    "cavia": (Setting(method="cavia", steps=2), [OURS, FAST, *COMPILED, PLAIN], 9),
+    "protonet": (Setting(method="protonet"), [OURS, FAST, *COMPILED, LOOPS[0], EASYFSL], 9),
+    "matching": (Setting(method="matching"), [OURS, FAST, *COMPILED, EASYFSL_ALIKE], 9),
+    "relation": (Setting(method="relation"), [OURS, FAST, *COMPILED, PLAIN, EASYFSL_ALIKE], 9),
+    "r2d2": (Setting(method="r2d2"), [OURS, FAST, *COMPILED, PLAIN], 9),
+    "metaoptnet": (Setting(method="metaoptnet"), [OURS, FAST, *COMPILED, CVXPY], 9),
 }
 
 

@@ -16,6 +16,7 @@ from quickstudy.methods.metric.metaoptnet import MetaOptNet
 from quickstudy.methods.metric.r2d2 import R2D2
 from quickstudy.methods.metric.relation import RelationNet
 from quickstudy.nets import MLP, Conv4
+from quickstudy.train.compiled import WholeStep
 from quickstudy.train.pace import chosen_plan
 from quickstudy.train.settings import Training
 from quickstudy.train.state import TrainState
@@ -40,33 +41,33 @@ def build(
     allocator.prefer_huge_pages()  # as the command line does, and fit
     allocator.keep_freed_memory()
     method, episodes = make_method(setting, arrays, norm, gradient), make_episodes(setting, arrays)
-    if compiled:
-        from quickstudy.train.compiled import compiled_step
-
-        whole = compiled_step(method, episodes, bf16=bf16)
-        names = [name for name, _ in shared_weights(method)]
-
-        def at_once() -> Any:
-            loss, slopes = whole(episodes)
-            return loss.item(), [slopes[name] for name in names]
-
-        return at_once
     # As in training: how tasks are taken together is measured before the first step, unless it is given.
     training = Training(
         steps=1000, how=how, chunk=chunk, channels_last=channels_last, precision="bf16" if bf16 else "float32"
     )
     planned, size = chosen_plan(TrainState(method, training), (episodes,))
-    weights = [w for _, w in shared_weights(method)]
+    parts = [
+        tree.map_leaves(lambda leaf, at=at: leaf[at : at + size], episodes) for at in range(0, setting.tasks, size)
+    ]
+    weights = dict(shared_weights(method))
+    graph = WholeStep(method, how=planned, bf16=bf16) if compiled else None
+
+    def of(part: Episode) -> Any:
+        """The loss summed over these tasks; its gradient is added to that of the weights."""
+        if graph is not None:
+            loss, slopes = graph(part)
+            for name, weight in weights.items():
+                slope = slopes[name] * (size / setting.tasks)
+                weight.grad = slope if weight.grad is None else weight.grad.add_(slope)
+            return loss * (size / setting.tasks)
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = over_tasks(method, part, how=planned).sum() / setting.tasks
+        loss.backward()
+        return loss.detach()
 
     def step() -> Any:
-        total = torch.zeros(())
-        for start in range(0, setting.tasks, size):
-            part = tree.map_leaves(lambda leaf, start=start: leaf[start : start + size], episodes)
-            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-                loss = over_tasks(method, part, how=planned).sum() / setting.tasks
-            loss.backward()
-            total += loss.detach()
-        slopes = [w.grad for w in weights]
+        total = torch.stack([of(part) for part in parts]).sum()
+        slopes = [weight.grad for weight in weights.values()]
         method.zero_grad(set_to_none=True)
         return total.item(), slopes
 
