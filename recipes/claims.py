@@ -86,9 +86,6 @@ CLAIMS = [
         "python benchmarks/claims/in_context.py",
         "claims/in_context",
         of.in_context,
-        "The recorded run was trained on queries after five examples alone: the script asked for that by mistake, and "
-        "what it says after more is beyond its training. The script now trains on all positions, as the paper does; it "
-        "has not been run again.",
     ),
     Claim(
         "Quadratics in an LSTM's state",
