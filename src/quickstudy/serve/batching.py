@@ -86,6 +86,11 @@ class Batcher:
         self._thread.start()
 
     @property
+    def thread(self) -> int:
+        """The number that the system knows the computing thread by."""
+        return self._thread.native_id or 0
+
+    @property
     def waiting(self) -> int:
         """How many requests wait."""
         return self._waiting
