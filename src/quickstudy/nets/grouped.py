@@ -22,8 +22,8 @@ from quickstudy.nets.norm import EPSILON, Norm
 
 __all__ = ["OfConv4"]
 
-NUMBERS = 2**18
-"""Numbers of a map that are made before they are pooled: one megabyte stays in a core's cache."""
+NUMBERS = 2**20
+"""Numbers of a map that are made before they are pooled: four megabytes stay in the caches of a core."""
 
 Layer = tuple[Tensor, Norm, int, bool]
 """Filters [d, c, k, k], normalisation, stride, and whether its maps are pooled."""
