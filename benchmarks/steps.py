@@ -57,13 +57,13 @@ PARTS: dict[str, tuple[Setting, list[Contender], int]] = {
         ],
         21,
     ),
-    "anil": (Setting(method="anil"), [OURS, FAST, *COMPILED, LOOPS[0]], 9),
-    "cavia": (Setting(method="cavia", steps=2), [OURS, FAST, *COMPILED, PLAIN], 9),
-    "protonet": (Setting(method="protonet"), [OURS, FAST, *COMPILED, LOOPS[0], EASYFSL], 9),
-    "matching": (Setting(method="matching"), [OURS, FAST, *COMPILED, EASYFSL_ALIKE], 9),
-    "relation": (Setting(method="relation"), [OURS, FAST, *COMPILED, PLAIN, EASYFSL_ALIKE], 9),
-    "r2d2": (Setting(method="r2d2"), [OURS, FAST, *COMPILED, PLAIN], 9),
-    "metaoptnet": (Setting(method="metaoptnet"), [OURS, FAST, *COMPILED, CVXPY], 9),
+    "anil": (Setting(method="anil"), [OURS, FAST, COMPILED[1], LOOPS[0]], 9),
+    "cavia": (Setting(method="cavia", steps=2), [OURS, FAST, COMPILED[1], PLAIN], 9),
+    "protonet": (Setting(method="protonet"), [OURS, FAST, COMPILED[1], LOOPS[0], EASYFSL], 9),
+    "matching": (Setting(method="matching"), [OURS, FAST, COMPILED[1], EASYFSL_ALIKE], 9),
+    "relation": (Setting(method="relation"), [OURS, FAST, COMPILED[1], PLAIN, EASYFSL_ALIKE], 9),
+    "r2d2": (Setting(method="r2d2"), [OURS, FAST, COMPILED[1], PLAIN], 9),
+    "metaoptnet": (Setting(method="metaoptnet"), [OURS, FAST, COMPILED[1], CVXPY], 9),
 }
 
 
