@@ -10,6 +10,7 @@ from quickstudy.checks import check_method
 from quickstudy.core import tree
 from quickstudy.methods.metric.relation import RelationNet
 from quickstudy.nets import Conv4, Flatten
+from quickstudy.nets.pooling import MaxPool
 
 ITEM = (1, 16, 16)
 
@@ -45,7 +46,7 @@ def test_scores_are_of_a_query_behind_the_sum_of_a_class(pooling):
 def test_the_module_reads_maps_down_to_a_score():
     """The paper's: two blocks of 3x3 convolution and pooling, then two linear layers."""
     layers = RelationNet(Conv4((1, 28, 28), halvings=2)).relation
-    block = [nn.Conv2d, nn.GroupNorm, nn.ReLU, nn.MaxPool2d]
+    block = [nn.Conv2d, nn.GroupNorm, nn.ReLU, MaxPool]
     kinds = [*block, *block, nn.Flatten, nn.Linear, nn.ReLU, nn.Linear]
     assert all(isinstance(layer, kind) for layer, kind in zip(layers, kinds, strict=True))
     assert layers[0].weight.shape == (64, 128, 3, 3)
