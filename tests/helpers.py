@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from quickstudy import Episode, Examples
+from quickstudy.nets import OfConv4
 
 
 def data_folder(*needed: str) -> Path:
@@ -78,3 +79,16 @@ def torchs_transformer(blocks: Any, *, activation: str = "relu", norm: str = "af
         theirs.norm1.load_state_dict(ours.norms[0].state_dict())
         theirs.norm2.load_state_dict(ours.norms[1].state_dict())
     return stack
+
+
+def passes_of_groups(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The groups of each pass of groups through Conv-4 from now on, so that a test sees whether there was one."""
+    seen: list[int] = []
+    whole = OfConv4.of_groups
+
+    def of_groups(self: OfConv4, net: Any, x: torch.Tensor, *others: Any) -> Any:
+        seen.append(len(x))
+        return whole(self, net, x, *others)
+
+    monkeypatch.setattr(OfConv4, "of_groups", of_groups)
+    return seen

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import pytest
 import torch
 
 from bundle.made import bundle_of, episode_of, labels_of, subject_of
+from helpers import passes_of_groups
 from quickstudy.core.settings import load
-from quickstudy.nets import OfConv4
 
 SHOTS = (3, 1, 2, 3)
 # Of each way to use a net one, and one that learns filters of its own.
@@ -43,14 +42,7 @@ def test_many_is_one_by_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         queries.append(episode.query.x[: 3 + number])
     alone = [bundle.predict(bundle.adapt(*task), x).mean for task, x in zip(tasks, queries, strict=True)]
 
-    passes: list[int] = []
-    whole = OfConv4.of_groups
-
-    def of_groups(self: OfConv4, net: Any, x: torch.Tensor, *others: Any) -> Any:
-        passes.append(len(x))
-        return whole(self, net, x, *others)
-
-    monkeypatch.setattr(OfConv4, "of_groups", of_groups)
+    passes = passes_of_groups(monkeypatch)
     together = bundle.predict_many(list(zip(bundle.adapt_many(tasks), queries, strict=True)))
     assert bool(passes) == METHODS[name]
     for said, expected in zip(together, alone, strict=True):

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 
+from helpers import passes_of_groups
 from quickstudy.core import apply as applying
 from quickstudy.core.apply import apply, in_groups
-from quickstudy.nets import Conv4, OfConv4
+from quickstudy.nets import Conv4
 
 GROUPS, IMAGES = 3, 6
 
@@ -26,19 +27,6 @@ def net_of(item: tuple[int, ...], **settings: Any) -> Conv4:
     return net
 
 
-def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The groups of each pass, so that a test sees whether there was one."""
-    seen: list[int] = []
-    whole = OfConv4.of_groups
-
-    def of_groups(self: OfConv4, net: Conv4, x: torch.Tensor, *others: Any) -> Any:
-        seen.append(len(x))
-        return whole(self, net, x, *others)
-
-    monkeypatch.setattr(OfConv4, "of_groups", of_groups)
-    return seen
-
-
 @pytest.mark.parametrize("item", [(1, 28, 28), (3, 19, 21)], ids=["grey", "colour"])
 @pytest.mark.parametrize(
     "settings", [{}, {"downsample": "stride"}, {"halvings": 2}], ids=["pooled", "strided", "still maps"]
@@ -47,7 +35,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_groups_are_one_by_one(
     item: tuple[int, ...], settings: dict[str, Any], masked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    passes = counted(monkeypatch)
+    passes = passes_of_groups(monkeypatch)
     net = net_of(item, **settings)
     x, queries = torch.rand(GROUPS, IMAGES, *item), torch.rand(GROUPS, 2, *item)
     x = x * torch.tensor([1.0, 3.0, 0.2])[:, None, None, None, None]  # groups that differ in what is measured
@@ -82,7 +70,7 @@ def test_one_task_is_a_group() -> None:
 
 @pytest.mark.parametrize("norm", ["transductive", "group", "none"])
 def test_other_normalisations_stay_as_they_are(norm: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    passes = counted(monkeypatch)
+    passes = passes_of_groups(monkeypatch)
     net, x = Conv4((1, 16, 16), width=8, norm=norm), torch.rand(2, 3, 1, 16, 16)
     with torch.no_grad(), in_groups():
         z, _ = torch.func.vmap(lambda x: apply(net, None, x))(x)
@@ -92,7 +80,7 @@ def test_other_normalisations_stay_as_they_are(norm: Any, monkeypatch: pytest.Mo
 
 def test_gradients_go_the_other_way(monkeypatch: pytest.MonkeyPatch) -> None:
     """With gradients, or inside another map, every task is taken as ever."""
-    passes = counted(monkeypatch)
+    passes = passes_of_groups(monkeypatch)
     net, x = net_of((1, 16, 16)), torch.rand(2, 3, 1, 16, 16)
     with in_groups():
         torch.func.vmap(lambda x: apply(net, None, x)[0])(x).sum().backward()

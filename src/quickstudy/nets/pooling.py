@@ -71,10 +71,19 @@ class _Largest(torch.autograd.Function):
         return spread
 
 
-class _Spread(torch.autograd.Function):
-    """Maps that hold each number where its square's largest was, and nothing elsewhere."""
+class _ByMasks(torch.autograd.Function):
+    """Linear in numbers, given the masks of squares and the sizes of the maps."""
 
     generate_vmap_rule = True
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.sizes = inputs[-1]
+        ctx.save_for_backward(*inputs[1:4])
+
+
+class _Spread(_ByMasks):
+    """Maps that hold each number where its square's largest was, and nothing elsewhere; `_Picked` is its transpose."""
 
     @staticmethod
     def forward(values: Tensor, right: Tensor, right_below: Tensor, below: Tensor, sizes: tuple[int, int]) -> Tensor:
@@ -87,29 +96,17 @@ class _Spread(torch.autograd.Function):
         return F.pad(maps, (0, sizes[1] % 2, 0, sizes[0] % 2))
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.sizes = inputs[-1]
-        ctx.save_for_backward(*inputs[1:4])
-
-    @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         return _Picked.apply(slope, *ctx.saved_tensors, ctx.sizes), None, None, None, None  # type: ignore[no-untyped-call]
 
 
-class _Picked(torch.autograd.Function):
+class _Picked(_ByMasks):
     """The numbers where each square's largest was."""
-
-    generate_vmap_rule = True
 
     @staticmethod
     def forward(maps: Tensor, right: Tensor, right_below: Tensor, below: Tensor, sizes: tuple[int, int]) -> Tensor:
         first, second, third, fourth = _corners(maps)
         return torch.where(below, torch.where(right_below, fourth, third), torch.where(right, second, first))
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-        ctx.sizes = inputs[-1]
-        ctx.save_for_backward(*inputs[1:4])
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
