@@ -156,9 +156,10 @@ def _calibrate(folders: Sequence[Path]) -> None:
             made = Bundle.of_run(run)
         except QuickstudyError:  # said when it is to be served, which a version from before may be
             continue
-        if made.likelihood == "categorical":
-            calibrate(made, run, SIZES)
-        if made.likelihood == "categorical" and not made.known:
+        if made.likelihood != "categorical":
+            continue
+        calibrate(made, run, SIZES)
+        if not made.known:
             screen.say(
                 f"{folder} cannot say that an input belongs to none of the classes: there are no validation data for "
                 "it here. Where they are, quickstudy bundle makes a folder that can."
