@@ -161,6 +161,14 @@ class Around:
         began = time.perf_counter()
         number = secrets.token_hex(8)
         status = 0
+        finished = False
+
+        def finish() -> None:
+            nonlocal finished
+            if not finished:
+                finished = True
+                self._metrics.under_way.dec()
+                self._done(scope, status, time.perf_counter() - began, number)
 
         async def sending(message: Message) -> None:
             nonlocal status
@@ -170,6 +178,8 @@ class Around:
                 headers += [(b"x-request-id", number.encode()), *SAFE]
                 if not any(name == b"cache-control" for name, _ in headers):
                     headers.append(NO_STORE)
+            elif message["type"] == "http.response.body" and not message.get("more_body", False):
+                finish()  # before the answer leaves: who has it finds the request counted and in the log
             await send(message)
 
         self._metrics.under_way.inc()
@@ -183,8 +193,7 @@ class Around:
             message = f"something went wrong that should not have; it is in the server's logs as {number}."
             await error_answer(500, "internal_error", message)(scope, receive, sending)
         finally:
-            self._metrics.under_way.dec()
-            self._done(scope, status, time.perf_counter() - began, number)
+            finish()
 
     def _foreign(self, scope: Scope) -> Response | None:
         """The answer to a request that another site had the browser make; None where it is none."""
