@@ -109,6 +109,7 @@ def test_a_full_disk_under_postgres(own_server: postgres.Server) -> None:
         with closing(own_server.connect()) as connection:
             connection.execute(f"CREATE TABLESPACE small LOCATION '{disk}'")
             connection.execute("CREATE DATABASE small TABLESPACE small")
+            connection.execute("CHECKPOINT")  # the new database's own pages get their room before others take it
         with closing(Store.open(f"postgresql://tester@/small?host={own_server.folder}", patience=60)) as store:
             stored = fill(store, 100_000)
             check_full(store, stored)
