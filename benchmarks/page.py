@@ -245,7 +245,8 @@ def _svg(figure: Any) -> str:
     from matplotlib import pyplot
 
     drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    with pyplot.rc_context({"svg.hashsalt": "quickstudy"}):  # the same figures make the same file
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
     pyplot.close(figure)
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import yaml
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from quickstudy.evaluate.record import Record, Result
+from quickstudy.evaluate.record import Record, Result, RunInfo
 from quickstudy.evaluate.statistics import compare, t_interval
 
 ROOT = Path(__file__).parent.parent
@@ -162,8 +163,14 @@ def table(board: dict[str, Any], rows: list[Row], titles: list[str], lowest: tup
         cells = [cell(board, row, title) for title in titles]
         said = "" if row.name not in p else ("< 0.001" if p[row.name] < 0.001 else f"{p[row.name]:.3f}")
         name = f"{row.name}{beaten(metric, row, first, lowest)}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {said} | {row.one.run.steps:,} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {said} | {trained(row.one.run)} |")
     return lines
+
+
+def trained(run: RunInfo) -> str:
+    """The outer steps of a row, and those of the weights that were best on validation tasks, where it kept such."""
+    whole: int = run.training["steps"]
+    return f"{whole:,}" if run.steps == whole else f"{whole:,} (kept: {run.steps:,})"
 
 
 def floor_lines(board: dict[str, Any], rows: list[Row], titles: list[str]) -> list[str]:
@@ -241,7 +248,8 @@ def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
-    figure.savefig(ROOT / "docs" / f"leaderboard-{name}.svg", metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "quickstudy"}):  # the same figures make the same file
+        figure.savefig(ROOT / "docs" / f"leaderboard-{name}.svg", metadata={"Date": None})
 
 
 def main() -> None:

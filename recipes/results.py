@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from quickstudy.evaluate.record import Record, Result
@@ -161,7 +162,8 @@ def picture(records: list[Record]) -> None:
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=2, frameon=False, fontsize=8)
-    figure.savefig(PICTURE, metadata={"Date": None})
+    with rc_context({"svg.hashsalt": "quickstudy"}):  # the same figures make the same file
+        figure.savefig(PICTURE, metadata={"Date": None})
 
 
 def main() -> None:
