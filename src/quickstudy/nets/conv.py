@@ -16,7 +16,7 @@ from quickstudy.core.shapes import Float, Tensor
 from quickstudy.nets.net import Net, check_image
 from quickstudy.nets.norm import Norm, Normalisation, make_norm, measure
 from quickstudy.nets.patches import patches, product_moments, products
-from quickstudy.nets.pooling import max_pooled
+from quickstudy.nets.pooling import MaxPool, max_pooled
 
 __all__ = ["Conv4"]
 
@@ -59,7 +59,7 @@ class Conv4(Net):
             conv = nn.Conv2d(fan_in, width, 3, padding=1, stride=stride, bias=norm in ("none", "group"))
             if not pool:
                 nn.init.xavier_uniform_(conv.weight)
-            last = nn.MaxPool2d(2) if number < halvings else nn.Identity()
+            last = MaxPool() if number < halvings else nn.Identity()
             blocks += [conv, make_norm(norm, width), nn.ReLU(), *([last] if pool else [])]
         self.blocks = nn.Sequential(*blocks)
         self.pool, self.halvings = pool, halvings
