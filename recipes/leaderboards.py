@@ -92,7 +92,10 @@ def shown(metric: str, result: Result) -> str:
         return f"{100 * result.mean:.2f} ({100 * result.low:.2f} to {100 * result.high:.2f})"
     if not math.isfinite(result.mean):
         return "diverged"
-    return f"{result.mean:.3f} ({result.low:.3f} to {result.high:.3f})"
+    mean, low, high = (
+        f"{value:.3f}" if abs(value) < 100 else f"{value:.2g}" for value in (result.mean, result.low, result.high)
+    )
+    return f"{mean} ({low} to {high})"
 
 
 def spread(metric: str, records: list[Record]) -> str:
