@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from quickstudy.core.apply import Statistics, apply
@@ -65,7 +66,7 @@ class RelationNet(MetaLearner):
         super().__init__()
         self.net = net
         self.maps: tuple[int, int, int] = getattr(net, "maps", None) or (width_of(net), 1, 1)
-        self.relation = _relation(self.maps, width, hidden, norm)
+        self.relation: nn.Sequential = _relation(self.maps, width, hidden, norm)
         self.loss, self.pooling = loss, pooling
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
@@ -86,21 +87,22 @@ class RelationNet(MetaLearner):
     def predict(self, learner: Sums, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         n, k = len(z), len(learner.maps)
-        pairs = torch.cat(
-            [
-                learner.maps.view(1, k, *self.maps).expand(n, -1, -1, -1, -1),
-                z.view(n, 1, *self.maps).expand(-1, k, -1, -1, -1),
-            ],
-            dim=2,
-        )
-        # in the weights' precision: autocast overlooks a convolution that is mapped and not differentiated
-        weight = next(self.relation.parameters())
-        logits = self.relation(pairs.flatten(0, 1).to(weight.dtype)).view(n, k)
+        # A convolution of two maps laid one behind the other is the sum of one of each: n + k of them, not n times k.
+        first, others = self.relation[0], self.relation[1:]
+        assert isinstance(first, nn.Conv2d)
+        of_class, of_query = first.weight[:, : self.maps[0]], first.weight[:, self.maps[0] :]
+
+        def convolved(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+            # in the weights' precision: autocast overlooks a convolution that is mapped and not differentiated
+            return F.conv2d(maps.view(-1, *self.maps).to(weight.dtype), weight, bias, padding=weight.shape[-1] // 2)
+
+        pairs = convolved(z, of_query)[:, None] + convolved(learner.maps, of_class, first.bias)
+        logits = others(pairs.flatten(0, 1)).view(n, k)
         # A class without support is nothing to be compared with, and is never predicted.
         return Categorical(torch.where(learner.present, logits, -torch.inf))
 
 
-def _relation(maps: tuple[int, int, int], width: int, hidden: int, norm: Literal["group", "none"]) -> nn.Module:
+def _relation(maps: tuple[int, int, int], width: int, hidden: int, norm: Literal["group", "none"]) -> nn.Sequential:
     channels, height, columns = maps
     layers: list[nn.Module] = []
     for fan_in in (2 * channels, width):
