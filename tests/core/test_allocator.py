@@ -19,7 +19,7 @@ from quickstudy.core.allocator import keep_freed_memory, prefer_huge_pages
 import torch
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-sizes = [2**20, 2**21, 3 * 2**20]
+sizes = [2**20, 2**21, 12 * 2**20]
 for _ in range(3):
     [torch.ones(size) for size in sizes]
 before = faults()
@@ -27,7 +27,7 @@ for _ in range(10):
     [torch.ones(size) for size in sizes]
 print(faults() - before)
 """
-PAGES = 10 * 4 * 6 * 2**20 // 4096
+PAGES = 10 * 4 * 15 * 2**20 // 4096
 """Of 4 kB, in the blocks of ten rounds."""
 
 
