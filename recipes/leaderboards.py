@@ -220,6 +220,7 @@ def section(name: str, board: dict[str, Any]) -> list[str]:
         lines += ["Transductive: all queries of an episode are seen at once, and influence each other.", ""]
         lines += [*table(board, transductive, usual, ()), ""]
     lines += [*floor_lines(board, rows, list(board["protocols"])), ""]
+    lines += [f"- {row}: {said}" for row, said in board.get("remarks", {}).items()]
     picture(name, board, inductive + transductive)
     return lines
 
