@@ -23,15 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[postgres.Server]:
     """A PostgreSQL server of this session's own."""
-    pytest.importorskip("psycopg", reason="psycopg comes with the extra `postgres`")
-    if reason := postgres.missing():
-        pytest.skip(reason)
-    server = postgres.Server("fsync=off", "shared_buffers=32MB")  # the machine does not lose its power in tests
-    try:
-        server.start()
+    with postgres.running("fsync=off", "shared_buffers=32MB") as server:  # the machine does not lose its power in tests
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -10,10 +10,14 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Server", "missing"]
+import pytest
+
+__all__ = ["Server", "running"]
 
 USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root; one of these then owns the server
 
@@ -22,7 +26,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
 
 
-def missing() -> str:
+def _missing() -> str:
     """Why no server can be started here; "" where one can."""
     lacking = [name for name in ("initdb", "postgres") if _program(name) is None]
     if lacking:
@@ -44,6 +48,17 @@ def _owner() -> pwd.struct_passwd | None:
         except KeyError:
             continue
     raise KeyError("no user for the server")
+
+
+@contextmanager
+def running(*settings: str) -> Iterator[Server]:
+    """A server that answers; skips, with the reason, where none can be started."""
+    pytest.importorskip("psycopg", reason="psycopg comes with the extra `postgres`")
+    if reason := _missing():
+        pytest.skip(reason)
+    with closing(Server(*settings)) as server:
+        server.start()
+        yield server
 
 
 class Server:

@@ -86,7 +86,7 @@ def test_both_ways_come_to_the_same(
     for name in ("content-type", "cache-control", "x-content-type-options", "referrer-policy"):
         assert short[2][name] == long[2][name]
     lines: list[Any] = [vars(each)["fields"] for each in caplog.records if each.getMessage() == "request"]
-    # by their ids: the line of the request before, which made the learner, may come only now
+    # by their ids: the request before, which made the learner, has a line too
     of = {
         line["request"]: {name: each for name, each in line.items() if name not in ("ms", "request")} for line in lines
     }

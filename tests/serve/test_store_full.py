@@ -94,11 +94,7 @@ def test_a_file_that_may_not_grow_under_sqlite(tmp_path: Path) -> None:
 @pytest.fixture
 def own_server() -> Iterator[postgres.Server]:
     """A PostgreSQL server for one test: one that has lost a disk serves nobody any more."""
-    pytest.importorskip("psycopg", reason="psycopg comes with the extra `postgres`")
-    if reason := postgres.missing():
-        pytest.skip(reason)
-    with closing(postgres.Server("fsync=off")) as server:
-        server.start()
+    with postgres.running("fsync=off") as server:
         yield server
 
 
