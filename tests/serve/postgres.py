@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-__all__ = ["Server", "running"]
+__all__ = ["Server", "missing", "running"]
 
 USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root; one of these then owns the server
 
@@ -26,7 +26,7 @@ def _program(name: str) -> str | None:
     return shutil.which(name) or max(glob.glob(f"/usr/lib/postgresql/*/bin/{name}"), default=None)
 
 
-def _missing() -> str:
+def missing() -> str:
     """Why no server can be started here; "" where one can."""
     lacking = [name for name in ("initdb", "postgres") if _program(name) is None]
     if lacking:
@@ -54,7 +54,7 @@ def _owner() -> pwd.struct_passwd | None:
 def running(*settings: str) -> Iterator[Server]:
     """A server that answers; skips, with the reason, where none can be started."""
     pytest.importorskip("psycopg", reason="psycopg comes with the extra `postgres`")
-    if reason := _missing():
+    if reason := missing():
         pytest.skip(reason)
     with closing(Server(*settings)) as server:
         server.start()
