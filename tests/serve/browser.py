@@ -84,6 +84,19 @@ def touch(page: Any, strokes: list[Stroke]) -> None:
     finger.detach()
 
 
+def until(page: Any, expression: str) -> None:
+    """Wait for a JavaScript expression to hold.
+
+    Playwright's own `wait_for_function` asks again from within the page, where the page's content security policy
+    forbids it to evaluate anything; `evaluate` comes from outside.
+    """
+    for _ in range(SOON // 50):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"{expression} does not hold after {SOON / 1000:.0f} s")
+
+
 def picture(path: Path, strokes: list[Stroke], side: int = 105) -> Path:
     """A PNG file of strokes, black on white."""
     from PIL import Image, ImageDraw

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from serve.browser import cross, draw, picture, ring, zigzag
+from serve.browser import cross, draw, picture, ring, until, zigzag
 from serve.lessons import asks, counts, give, row, says, taught, teach
 from serve.served import Served
 
@@ -85,12 +85,12 @@ def test_a_class_is_deleted_after_asking(visit: Any, server: Served) -> None:
 def test_a_reload_brings_the_learner_back(visit: Any, server: Served) -> None:
     page = visit(server.url)
     teach(page, ring(), "A")
-    page.wait_for_function("sessionStorage.getItem('quickstudy:draft')")  # a person is slower than the drawing's PNG
+    until(page, "sessionStorage.getItem('quickstudy:draft')")  # a person is slower than the drawing's PNG
     page.reload()  # nothing is on the server yet
     counts(page, "A", 1)
     teach(page, cross(), "B")
     page.wait_for_url("**/#*")
-    page.wait_for_function("localStorage.getItem('quickstudy:shown:' + location.hash.slice(1))")
+    until(page, "localStorage.getItem('quickstudy:shown:' + location.hash.slice(1))")
     page.reload()
     for name in "AB":
         counts(page, name, 1)
