@@ -50,7 +50,7 @@ def test_classes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
         assert 0 <= evaluated("run", capsys) <= 1
 
 
-@pytest.mark.parametrize("name", sorted(set(those_that_learn("classification")) & set(registry.METHODS)))
+@pytest.mark.parametrize("name", those_that_learn("classification"))
 def test_classes_in_bfloat16_with_channels_last(name: str) -> None:
     """Where tasks are mapped, autocast and the layout of convolutions meet torch's rules for mapped tensors."""
     method = owner_of(load("method", name))

@@ -97,8 +97,11 @@ class CNAPs(QueryScored):
             counted = support.mask.sum().clamp(min=1)
             modulation = self.embedding(torch.where(support.mask[:, None], codes, 0.0).sum(0) / counted)
         z, statistics = apply(self.net, modulated(self.net, modulation), support.x, mask=support.mask)
-        means, present = class_means(z, support)
-        head = self._fitted(z, means, support) if self.writer is None else self.writer(means)
+        if self.writer is None:
+            head, present = self._fitted(z, support)
+        else:
+            means, present = class_means(z, support)
+            head = self.writer(means)
         return Specialised(head, present, modulation, statistics)
 
     def predict(self, learner: Specialised, x: Shaped[Tensor, "n *item"]) -> Categorical:
@@ -106,21 +109,24 @@ class CNAPs(QueryScored):
         if isinstance(learner.head, Linear):
             logits = F.linear(z, learner.head.weight, learner.head.bias)
         else:
-            apart = z[:, None] - learner.head.means
-            logits = -0.5 * torch.einsum("nkd,kde,nke->nk", apart, learner.head.precision, apart)
+            with torch.autocast(z.device.type, enabled=False):
+                apart = z[:, None] - learner.head.means  # which are not in bfloat16, and so neither is their difference
+                logits = -0.5 * torch.einsum("nkd,kde,nke->nk", apart, learner.head.precision, apart)
         # A class without support has no mean and is never predicted.
         return Categorical(torch.where(learner.present, logits, -torch.inf))
 
-    def _fitted(self, z: Float[Tensor, "n d"], means: Float[Tensor, "k d"], support: Examples) -> Mahalanobis:
+    def _fitted(self, z: Float[Tensor, "n d"], support: Examples) -> tuple[Mahalanobis, Bool[Tensor, " k"]]:
+        z = z.to(torch.promote_types(z.dtype, torch.float32))
         member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
         with torch.autocast(z.device.type, enabled=False):  # an inverse in bfloat16 would be none
+            means, present = class_means(z, support)
             of_class = covariances(z, member)
             of_task = covariances(z, support.mask.to(z.dtype)[None])
             count = member.sum(1)[:, None, None]
             share = count / (count + 1)
             unit = torch.eye(z.shape[1], dtype=z.dtype, device=z.device)
             factor = torch.linalg.cholesky(share * of_class + (1 - share) * of_task + self.ridge * unit)
-            return Mahalanobis(means, torch.cholesky_solve(unit.expand_as(factor), factor))
+            return Mahalanobis(means, torch.cholesky_solve(unit.expand_as(factor), factor)), present
 
 
 def covariances(z: Float[Tensor, "n d"], member: Float[Tensor, "k n"]) -> Float[Tensor, "k d d"]:
