@@ -85,7 +85,12 @@ class Board:
         paces = read_paces(self)
         if row not in paces:
             raise SystemExit(f"{row}: its pace was not measured. Run this with --pace on an idle machine first.")
-        return whole | {"steps": paces[row]["steps"]}
+        return whole | {"steps": self.fitting(paces[row]["seconds_per_step"])}
+
+    def fitting(self, seconds: float) -> int:
+        """The steps of so many seconds that fit in the budget."""
+        assert self.minutes is not None
+        return round_down(60 * self.minutes / seconds)
 
     def asked(self, row: str) -> dict[str, dict[str, Any]]:
         """The protocols of a row."""
@@ -99,8 +104,11 @@ def read_paces(board: Board) -> dict[str, Any]:
 
 
 def pace(board: Board, row: str) -> None:
-    """Measure how long a row's steps take here, and keep how many fit in the budget."""
-    assert board.minutes is not None
+    """Measure how long a row's steps take here, and keep how many fit in the budget.
+
+    Where that was measured before on such a machine, the quicker of both is kept: what else a machine does only slows
+    steps.
+    """
     own = {key: value for key, value in board.rows[row].items() if key != "only"}
     run = with_net(recipe.checked(overlay(board.common, own) | {"steps": OPEN_ENDED}).run)
     state = TrainState(build_method(run), run.training)
@@ -114,14 +122,16 @@ def pace(board: Board, row: str) -> None:
             break
     steps = [later - earlier for earlier, later in itertools.pairwise(ends[2:])]
     seconds = median(steps)
-    fitting = round_down(60 * board.minutes / seconds)
     machine = dataclasses.asdict(Machine.here())
-    entry = {"steps": fitting, "seconds_per_step": float(f"{seconds:.4g}"), "machine": machine}
+    entry = {"seconds_per_step": float(f"{seconds:.4g}"), "machine": machine}
     board.paces.parent.mkdir(parents=True, exist_ok=True)
-    paces = read_paces(board) | {row: entry}
+    paces = read_paces(board)
+    before = paces.get(row)
+    if before is None or before["machine"] != machine or before["seconds_per_step"] > seconds:
+        paces[row] = entry
     ordered = {name: paces[name] for name in board.rows if name in paces}
     board.paces.write_text(json.dumps(ordered, indent=1) + "\n", encoding="utf-8")
-    print(f"{board.name} {row}: {1e3 * seconds:.0f} ms a step, {fitting:,} steps", flush=True)
+    print(f"{board.name} {row}: {1e3 * seconds:.0f} ms a step, {board.fitting(seconds):,} steps", flush=True)
 
 
 def round_down(number: float) -> int:

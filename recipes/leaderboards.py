@@ -18,7 +18,7 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from quickstudy.evaluate.record import Record, Result, RunInfo
-from quickstudy.evaluate.statistics import compare, t_interval
+from quickstudy.evaluate.statistics import holm, paired, t_interval
 
 ROOT = Path(__file__).parent.parent
 BOARDS = ROOT / "recipes" / "leaderboards"
@@ -93,7 +93,8 @@ def shown(metric: str, result: Result) -> str:
     if not math.isfinite(result.mean):
         return "diverged"
     mean, low, high = (
-        f"{value:.3f}" if abs(value) < 100 else f"{value:.2g}" for value in (result.mean, result.low, result.high)
+        f"{value:.3f}" if 0.01 <= abs(value) < 100 else f"{value:.2g}"
+        for value in (result.mean, result.low, result.high)
     )
     return f"{mean} ({low} to {high})"
 
@@ -130,9 +131,8 @@ def floors(rows: list[Row], title: str) -> tuple[Result, ...]:
 def ps(rows: list[Row], title: str) -> dict[str, float]:
     """The adjusted p of each row against the first, episode by episode."""
     results = [result for row in rows if (result := row.result(title)) and all(map(math.isfinite, result.values))]
-    if len(results) < 2:
-        return {}
-    return {pair.b: pair.p_holm for pair in compare(results) if pair.a == results[0].name}
+    adjusted = holm([paired(results[0], other)[1] for other in results[1:]])
+    return dict(zip((other.name for other in results[1:]), adjusted, strict=True))
 
 
 def cell(board: dict[str, Any], row: Row, title: str) -> str:
@@ -178,13 +178,12 @@ def trained(run: RunInfo) -> str:
 
 def floor_lines(board: dict[str, Any], rows: list[Row], titles: list[str]) -> list[str]:
     """The floors as a table of their own."""
-    by = {title: {floor.name: floor for floor in floors(rows, title)} for title in titles}
-    names = list(dict.fromkeys(name for found in by.values() for name in found))
-    if not names:
+    by = {title: {floor.name: floor for floor in found} for title in titles if (found := floors(rows, title))}
+    if not by:
         return []
-    lines = ["", f"| floor | {' | '.join(titles)} |", "|---|" + "---|" * len(titles)]
-    for name in names:
-        cells = [shown(board["metric"], by[title][name]) if name in by[title] else "" for title in titles]
+    lines = ["", f"| floor | {' | '.join(by)} |", "|---|" + "---|" * len(by)]
+    for name in dict.fromkeys(name for found in by.values() for name in found):
+        cells = [shown(board["metric"], found[name]) if name in found else "" for found in by.values()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return lines
 
@@ -204,6 +203,7 @@ def section(name: str, board: dict[str, Any]) -> list[str]:
         f"threads, torch {machine.torch}; {min(episodes.values()):,} test episodes or more; "
         + ("accuracy in per cent." if board["metric"] == "accuracy" else "mean squared error, less is better."),
         "",
+        *([board["note"], ""] if "note" in board else []),
         f"![{board['title']}](leaderboard-{name}.svg)",
         "",
     ]
