@@ -73,10 +73,13 @@ CLAIMS = [
     Claim(
         "A memory binds labels to characters never seen",
         "In a sequence of 50 characters of five new classes, a memory-augmented network guesses at the first of a "
-        "class and knows the second and the fifth (Santoro et al. 2016, table 1).",
+        "class and knows the second and the fifth (Santoro et al. 2016, table 1). Theirs reads pixels; ours reads the "
+        "features of a prototypical network trained on the training classes, and learns the binding alone.",
         "python benchmarks/claims/mann_instances.py",
         "claims/mann_instances",
         of.instances,
+        "Half as many steps were measured before on the same sequences: 79.1 % at the second and 93.4 % at the fifth. "
+        "With a convolutional net that was to learn along, from pixels, 1,500 steps taught neither net to bind.",
     ),
     Claim(
         "Linear regression in context",

@@ -127,9 +127,9 @@ def instances(record: Record) -> list[Row]:
             "36.4 %, 82.8 %, 94.9 %",
         ),
     )
-    for name in ("lstm", "nearest pixels"):
+    for name in ("lstm", "nearest features", "nearest pixels"):
         each = ", ".join(f"{100 * found[name][at]['mean']:.1f} %" for at in ("1", "2", "5"))
-        rows.append(Row(f"the same of {'an LSTM' if name == 'lstm' else 'the nearest in pixels'}", each))
+        rows.append(Row(f"the same, by {'an LSTM' if name == 'lstm' else f'the {name} so far'}", each))
     return rows
 
 

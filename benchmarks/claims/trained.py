@@ -19,7 +19,7 @@ from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
 from quickstudy.methods.memory.sequence import SequenceLearner
 from quickstudy.tasks.source import TaskSource
-from quickstudy.train.run import RunSettings
+from quickstudy.train.run import Run, RunSettings
 
 __all__ = ["Values", "along", "batches", "interval", "settings", "write"]
 
@@ -69,11 +69,17 @@ def write(path: Path, runs: dict[str, Run], found: dict[str, Any]) -> None:
         method, kept = run.method()
         numbers = sum(weight.numel() for weight in method.parameters())
         trained[name] = {"steps": kept["number"], "seconds": round(kept["seconds"], 1), "weights": numbers}
-        trained[name]["settings"] = run.settings.plain()
+        trained[name]["settings"] = _portable(run.settings.plain())
     whole = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "trained": trained} | found
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(_rounded(whole), indent=1) + "\n")
     print(f"-> {path}")
+
+
+def _portable(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings without the folder that a machine keeps its features in."""
+    tasks = settings["tasks"]
+    return settings | {"tasks": tasks | {"path": Path(tasks["path"]).name}} if "path" in tasks else settings
 
 
 def _rounded(value: Any) -> Any:
