@@ -138,6 +138,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"context": "full"},
         "summary": "Matching networks with full-context embeddings (Vinyals et al. 2016, appendix A).",
     },
+    "imaml-hf": {
+        "name": "imaml",
+        "settings": {"solver": "hessian-free", "steps": 5, "iterations": 8},
+        "summary": "iMAML whose inner minimum is found Hessian-free (Rajeswaran et al. 2019).",
+    },
     "metaoptnet-rr": {
         "name": "metaoptnet",
         "settings": {"head": "ridge"},

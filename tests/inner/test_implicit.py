@@ -1,10 +1,12 @@
 """Implicit gradients against the closed form of a quadratic and finite differences of a solved problem."""
 
+import itertools
+
 import torch
 
 from quickstudy import SGD, over_tasks
 from quickstudy.core import tree
-from quickstudy.inner.implicit import conjugate_gradient, hessian_product, proximal
+from quickstudy.inner.implicit import Descent, HessianFree, conjugate_gradient, hessian_product, proximal
 
 
 def normal(*shape, seed=0):
@@ -50,7 +52,7 @@ def test_a_quadratic_has_a_closed_form():
     c.requires_grad_()
     lam = 0.7
     end = proximal(
-        quadratic, {"t": theta}, (a, c), strength=lam, rule=SGD(rate=0.2), steps=400, iterations=5, damping=0.0
+        quadratic, {"t": theta}, (a, c), strength=lam, solver=Descent(SGD(rate=0.2), 400), iterations=5, damping=0.0
     )
     whole = a + lam * torch.eye(5, dtype=torch.float64)
     torch.testing.assert_close(end["t"], torch.linalg.solve(whole, a @ c + lam * theta))
@@ -61,7 +63,7 @@ def test_a_quadratic_has_a_closed_form():
 
 def test_damping_is_added_to_the_system():
     a, theta, v = positive(), normal(5, seed=1).requires_grad_(), normal(5, seed=3)
-    options = {"strength": 0.7, "rule": SGD(rate=0.2), "steps": 400, "iterations": 5, "damping": 0.5}
+    options = {"strength": 0.7, "solver": Descent(SGD(rate=0.2), 400), "iterations": 5, "damping": 0.5}
     end = proximal(quadratic, {"t": theta}, (a, normal(5, seed=2)), **options)
     (slope,) = torch.autograd.grad(end["t"] @ v, theta)
     torch.testing.assert_close(slope, 0.7 * torch.linalg.solve(a + 1.2 * torch.eye(5, dtype=torch.float64), v))
@@ -72,7 +74,7 @@ def net_loss(params, x, y):
 
 
 def solved(start, x, y, steps=1500):
-    options = {"strength": 0.5, "rule": SGD(rate=0.3), "steps": steps, "iterations": 12, "damping": 0.0}
+    options = {"strength": 0.5, "solver": Descent(SGD(rate=0.3), steps), "iterations": 12, "damping": 0.0}
     return proximal(net_loss, start, (x, y), **options)
 
 
@@ -103,6 +105,61 @@ def test_it_is_the_derivative_of_the_minimum():
 def test_a_hessian_product_is_a_row_of_the_hessian():
     params, data = {"t": normal(5)}, (positive(), normal(5, seed=2))
     torch.testing.assert_close(hessian_product(quadratic, params, data, {"t": data[1]})["t"], data[0] @ data[1])
+
+
+def net_outputs(params, x, y):
+    return torch.tanh(x @ params["w"] + params["b"])
+
+
+def of_net_outputs(outputs, x, y):
+    return (outputs - y).square().mean()
+
+
+def hessian_free(steps, iterations=12):
+    return HessianFree(net_outputs, of_net_outputs, steps, iterations)
+
+
+def test_a_hessian_free_step_solves_a_linear_model():
+    a, b, theta, lam = normal(4, 5), normal(4, seed=1), normal(5, seed=2), 0.7
+
+    def outputs(params):
+        return a @ params["t"]
+
+    def of_outputs(outputs):
+        return 0.5 * (outputs - b).square().sum()
+
+    end = HessianFree(outputs, of_outputs, 1, 5).minimum(lambda p: of_outputs(outputs(p)), {"t": theta}, (), lam)
+    whole = a.T @ a + lam * torch.eye(5, dtype=torch.float64)
+    torch.testing.assert_close(end["t"], torch.linalg.solve(whole, a.T @ b + lam * theta))
+
+
+def test_hessian_free_steps_reach_the_minimum_of_many_small_ones():
+    x, y = normal(6, 3, seed=2), normal(6, 2, seed=3)
+    far = Descent(SGD(rate=0.3), 1500).minimum(net_loss, net_start(), (x, y), 0.5)
+    near = hessian_free(15).minimum(net_loss, net_start(), (x, y), 0.5)
+    torch.testing.assert_close(near, far)
+
+
+def test_a_hessian_free_step_never_climbs():
+    """A start so steep that a whole step goes past the minimum."""
+    x, y, start = 5 * normal(6, 3, seed=2), normal(6, 2, seed=3), tree.map_leaves(lambda leaf: 4 * leaf, net_start())
+
+    def cost(params):
+        apart = sum((params[name] - start[name]).square().sum() for name in params)
+        return net_loss(params, x, y) + 0.5 * 0.01 * apart
+
+    costs = [cost(hessian_free(steps).minimum(net_loss, start, (x, y), 0.01)) for steps in range(8)]
+    assert all(later <= before for before, later in itertools.pairwise(costs))
+    assert costs[-1] < 0.9 * costs[0]
+
+
+def test_a_hessian_free_step_maps_over_tasks():
+    x, y, start = normal(3, 6, 3, seed=2), normal(3, 6, 2, seed=3), net_start()
+
+    def task(x, y):
+        return hessian_free(2, 4).minimum(net_loss, start, (x, y), 0.5)
+
+    torch.testing.assert_close(*(over_tasks(task, x, y, how=how) for how in ("map", "loop")))
 
 
 def test_it_maps_over_tasks():

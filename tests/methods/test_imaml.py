@@ -1,5 +1,6 @@
 """Implicit MAML against ridge regression, whose minimum and meta-gradient are known."""
 
+import pytest
 import torch
 
 from quickstudy import SGD, Episode, Examples
@@ -30,9 +31,13 @@ def method(**settings) -> IMAML:
     return learned
 
 
-def test_a_linear_model_is_ridge_regression_towards_the_start():
+SOLVERS = [{"steps": 400, "rule": SGD(rate=0.1)}, {"steps": 1, "solver": "hessian-free"}]
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=["rule", "hessian-free"])
+def test_a_linear_model_is_ridge_regression_towards_the_start(solver):
     """φ = (2/n XᵀX + λI)⁻¹ (2/n Xᵀy + λθ); the meta-gradient is λ (2/n XᵀX + λI)⁻¹ ∇query(φ)."""
-    learned, task = method(steps=400, rule=SGD(rate=0.1)), episode()
+    learned, task = method(**solver), episode()
     theta = torch.cat([learned.head.weight.flatten(), learned.head.bias]).detach()
     x, y = with_ones(task.support.x), task.support.y[:, 0]
     whole = 2 / 6 * x.T @ x + 0.8 * torch.eye(4, dtype=torch.float64)

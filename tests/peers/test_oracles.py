@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from helpers import random_episodes
 from quickstudy import SGD, Episode, ProtoNet
 from quickstudy.core import tree
-from quickstudy.inner.implicit import proximal
+from quickstudy.inner.implicit import Descent, proximal
 from quickstudy.methods.flat.rfs import RFS, logistic_regression
 from quickstudy.methods.flat.simpleshot import SimpleShot
 from quickstudy.methods.metric.matching import MatchingNet
@@ -220,7 +220,7 @@ def test_implicit_gradient_is_torchopts(agrees):
         return (torch.tanh(x @ params["w"] + params["b"]) - y).square().mean()
 
     def solved(start):
-        options = {"strength": 0.5, "rule": SGD(rate=0.3), "steps": 600, "iterations": 12, "damping": 0.0}
+        options = {"strength": 0.5, "solver": Descent(SGD(rate=0.3), 600), "iterations": 12, "damping": 0.0}
         return proximal(loss, start, (x, y), **options)
 
     def penalised(params, centre):

@@ -1,24 +1,31 @@
 """Inner problems solved rather than unrolled: the meta-gradient is that of a minimum, however it was reached.
 
 At a minimum φ of L(φ, z) + λ/2 ‖φ - θ‖², the implicit function theorem gives dφ = (H + λI)⁻¹ (λ dθ - ∂²L/∂φ∂z dz), with
-H the Hessian of L (Rajeswaran et al. 2019, lemma 1). The inverse is applied by conjugate gradient.
+H the Hessian of L (Rajeswaran et al. 2019, lemma 1). The inverse is applied by conjugate gradient. A solver reaches the
+minimum: by steps of a rule, or Hessian-free.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 
 from quickstudy.core import tree
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.inner.loop import Loss, descend
 from quickstudy.inner.rules import Params, Rule
 
-__all__ = ["Solution", "conjugate_gradient", "hessian_product", "proximal"]
+__all__ = ["Descent", "HessianFree", "Solution", "Solver", "conjugate_gradient", "hessian_product", "proximal"]
 
 Flat = tuple[Tensor, ...]
+
+LENGTHS = (1.0, 0.5, 0.25, 0.1, 0.03, 0.0)
+"""Of a Hessian-free step, of which the best is taken."""
 
 
 class Solution(NamedTuple):
@@ -60,14 +67,97 @@ def hessian_product(loss: Loss, params: Params, data: tuple[Any, ...], along: Pa
     return product
 
 
+class Solver(ABC):
+    """Comes near the minimum of an inner problem. Its way there has no meta-gradient."""
+
+    @abstractmethod
+    def minimum(self, loss: Loss, start: Params, data: tuple[Any, ...], strength: float) -> Params:
+        """About the minimum of `loss(params, *data)` + strength/2 ‖params - start‖²."""
+
+
+@dataclass(frozen=True)
+class Descent(Solver):
+    """Steps of a rule that learns nothing down the penalised loss."""
+
+    rule: Rule
+    steps: int
+
+    def minimum(self, loss: Loss, start: Params, data: tuple[Any, ...], strength: float) -> Params:
+        def penalised(params: Params, centre: Params, *data: Any) -> Tensor:
+            return loss(params, *data) + _penalty(params, centre, strength)
+
+        return descend(penalised, start, (start, *data), rule=self.rule, steps=self.steps, gradient="first-order")
+
+
+@dataclass(frozen=True)
+class HessianFree(Solver):
+    """Gauss-Newton steps by conjugate gradient (Martens 2010), each of the best of a few lengths.
+
+    The curvature is that of the loss in the outputs alone, which is never negative where the loss is convex in them.
+
+    Args:
+        outputs: A pure function of (params, *data).
+        of_outputs: The loss as a function of (outputs, *data).
+        steps: How many.
+        iterations: Of conjugate gradient, a step.
+    """
+
+    outputs: Callable[..., Tensor]
+    of_outputs: Callable[..., Tensor]
+    steps: int
+    iterations: int
+
+    def minimum(self, loss: Loss, start: Params, data: tuple[Any, ...], strength: float) -> Params:
+        centre = tuple(start.values())
+
+        def named(at: Flat) -> Params:
+            return dict(zip(start, at, strict=True))
+
+        def outputs(*at: Tensor) -> Tensor:
+            return self.outputs(named(at), *data)
+
+        def slope_of(outputs: Tensor) -> Tensor:
+            slope: Tensor = torch.func.grad(self.of_outputs)(outputs, *data)
+            return slope
+
+        def step(at: Flat) -> Flat:
+            said, back = torch.func.vjp(outputs, *at)  # type: ignore[misc]  # no auxiliary output is asked for
+
+            def product(along: Tensor) -> Tensor:
+                change = torch.func.jvp(outputs, at, _split(along, at))[1]
+                bent = torch.func.jvp(slope_of, (said,), (change,))[1]
+                return _joined(back(bent)) + strength * along
+
+            here = _joined(at)
+            slope = _joined(back(slope_of(said))) + strength * (here - _joined(centre))
+            way = conjugate_gradient(product, slope, self.iterations).x
+
+            def cost(length: float) -> Tensor:
+                params = named(_split(here - length * way, at))
+                return loss(params, *data) + _penalty(params, start, strength)
+
+            costs = torch.stack([cost(length) for length in LENGTHS]).nan_to_num(nan=torch.inf)
+            best = F.one_hot(costs.argmin(), len(LENGTHS)).to(here.dtype) @ here.new_tensor(LENGTHS)
+            return _split(here - best * way, at)
+
+        at = centre
+        for _ in range(self.steps):
+            at = step(at)
+        return named(at)
+
+
+def _penalty(params: Params, centre: Params, strength: float) -> Tensor:
+    apart = torch.stack([(params[name] - centre[name]).square().sum() for name in params])
+    return 0.5 * strength * apart.sum()
+
+
 def proximal(
     loss: Loss,
     start: Params,
     data: tuple[Any, ...],
     *,
     strength: float,
-    rule: Rule,
-    steps: int,
+    solver: Solver,
     iterations: int,
     damping: float,
 ) -> Params:
@@ -75,16 +165,15 @@ def proximal(
 
     Args:
         loss: As `unroll` takes it.
-        start: θ, the centre of the penalty, where the steps start too.
+        start: θ, the centre of the penalty, where the solver starts too.
         data: As `unroll` takes it.
         strength: λ.
-        rule: How a slope becomes a step; one that learns nothing.
-        steps: Steps towards the minimum. They have no meta-gradient.
+        solver: Comes near the minimum.
         iterations: Of conjugate gradient.
         damping: Added to λ in the system that is solved, where H may have negative curvature.
     """
     flat, spec = tree.flatten((start, data))
-    problem = _Problem(loss, spec, len(start), strength, rule, steps, iterations, damping)
+    problem = _Problem(loss, spec, len(start), strength, solver, iterations, damping)
     return dict(zip(start, _Minimum.apply(problem, *flat), strict=True))  # type: ignore[no-untyped-call]
 
 
@@ -93,26 +182,20 @@ class _Problem(NamedTuple):
     spec: Any
     size: int
     strength: float
-    rule: Rule
-    steps: int
+    solver: Solver
     iterations: int
     damping: float
 
 
 class _Minimum(torch.autograd.Function):
-    """The end of the inner steps, with the derivative of a minimum."""
+    """Where the solver ends, with the derivative of a minimum."""
 
     generate_vmap_rule = True
 
     @staticmethod
     def forward(problem: _Problem, *flat: Tensor) -> Flat:
         start, data = tree.unflatten(flat, problem.spec)
-
-        def penalised(params: Params, centre: Params, *data: Any) -> Tensor:
-            apart = sum((params[name] - centre[name]).square().sum() for name in params)
-            return problem.loss(params, *data) + 0.5 * problem.strength * apart
-
-        end = descend(penalised, start, (start, *data), rule=problem.rule, steps=problem.steps, gradient="first-order")
+        end = problem.solver.minimum(problem.loss, start, data, problem.strength)
         return tuple(leaf.clone() for leaf in end.values())
 
     @staticmethod

@@ -29,6 +29,8 @@ __all__ = [
     "given",
     "kept",
     "linear_head",
+    "loss_of_outputs",
+    "outputs_of",
     "path",
     "predict",
     "query_loss",
@@ -141,9 +143,23 @@ def support_loss(
     weights: Params, fixed: Params, support: Examples, *, net: nn.Module, kind: Likelihood, compose: Compose | None
 ) -> Float[Tensor, ""]:
     """The mean loss of the support, at weights that step beside others that are fixed."""
+    return loss_of_outputs(outputs_of(weights, fixed, support, net=net, compose=compose), fixed, support, kind=kind)
+
+
+def outputs_of(
+    weights: Params, fixed: Params, support: Examples, *, net: nn.Module, compose: Compose | None
+) -> Float[Tensor, "n k"]:
+    """What the head puts out for the support."""
     whole = _whole(weights, fixed, compose)
     features, _ = apply(net, _body(whole) or None, support.x, mask=support.mask)
-    return _head_loss(kind, whole, features, support)
+    return _outputs(whole, features)
+
+
+def loss_of_outputs(
+    outputs: Float[Tensor, "n k"], fixed: Params, support: Examples, *, kind: Likelihood
+) -> Float[Tensor, ""]:
+    """`support_loss` as a function of the support's outputs."""
+    return masked_mean(likelihood(kind, outputs).nll(support.y), support.mask)
 
 
 def settled(
@@ -190,7 +206,7 @@ def predict(
     """What the adapted weights, beside those that are fixed, say of `x`, normalised by the support's statistics."""
     whole = _whole(learner.weights, fixed, compose)
     features, _ = apply(net, _body(whole) or None, x, statistics=learner.statistics)
-    return _read(whole, features, kind)
+    return likelihood(kind, _outputs(whole, features))
 
 
 def query_loss(said: Categorical | Gaussian, query: Examples) -> Float[Tensor, ""]:
@@ -210,8 +226,8 @@ def _body(weights: Params) -> Params:
 def _head_loss(
     kind: Likelihood, weights: Params, features: Float[Tensor, "n d"], support: Examples
 ) -> Float[Tensor, ""]:
-    return masked_mean(_read(weights, features, kind).nll(support.y), support.mask)
+    return loss_of_outputs(_outputs(weights, features), {}, support, kind=kind)
 
 
-def _read(weights: Params, features: Float[Tensor, "n d"], kind: Likelihood) -> Categorical | Gaussian:
-    return likelihood(kind, F.linear(features, weights["head.weight"], weights["head.bias"]))
+def _outputs(weights: Params, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
+    return F.linear(features, weights["head.weight"], weights["head.bias"])

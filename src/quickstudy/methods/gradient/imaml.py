@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Annotated, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
 from pydantic import Field
@@ -15,12 +15,14 @@ from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Choice, Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import SGD, Rule
-from quickstudy.inner.implicit import conjugate_gradient, hessian_product, proximal
+from quickstudy.inner.implicit import Descent, HessianFree, Solver, conjugate_gradient, hessian_product, proximal
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import (
     Adapted,
     linear_head,
+    loss_of_outputs,
+    outputs_of,
     query_loss,
     settled,
     support_loss,
@@ -44,7 +46,7 @@ class IMAML(QueryScored):
     """Stay near the start, and differentiate the minimum rather than the steps to it (Rajeswaran et al. 2019).
 
     Meta-learned: the initial weights θ.
-    Adapts by: `steps` steps down the support's mean loss plus strength/2 ‖φ - θ‖² (equation 4).
+    Adapts by: `steps` steps towards the minimum of the support's mean loss plus strength/2 ‖φ - θ‖² (equation 4).
     Scored by: the query's negative log-likelihood at φ. Its meta-gradient is (I + H/λ)⁻¹ ∇query(φ), with H the Hessian
     of the support's loss, by conjugate gradient (lemma 1, algorithm 2).
 
@@ -54,10 +56,14 @@ class IMAML(QueryScored):
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
-        steps: Inner steps. The paper takes 16 for five ways and 25 for twenty.
+        steps: Inner steps. The paper takes 16 of gradient descent for five ways and 25 for twenty.
         strength: λ, how strongly the weights are held near their start.
-        iterations: Of conjugate gradient.
+        iterations: Of conjugate gradient, for the meta-gradient and for each Hessian-free step.
         damping: Added to the system that is solved, where the loss may bend down.
+        solver: What steps: the "rule", down the slope, or "hessian-free", by the slope and the curvature of the
+            outputs' loss (Gauss-Newton steps by conjugate gradient, Martens 2010). Those come near the minimum in a
+            few steps however sharp it is, where a rule's rate must fit; each costs as much as some
+            3 · `iterations` steps of a rule.
         rule: How a slope becomes a step.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
     """
@@ -74,6 +80,7 @@ class IMAML(QueryScored):
         strength: Rate = 2.0,
         iterations: Size = 5,
         damping: Annotated[float, Field(ge=0)] = 0.0,
+        solver: Literal["rule", "hessian-free"] = "rule",
         rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.1),
         likelihood: Likelihood = "categorical",
     ) -> None:
@@ -84,6 +91,7 @@ class IMAML(QueryScored):
         self.strength = strength
         self.iterations = iterations
         self.damping = damping
+        self.solver = solver
         self.rule = rule
         self.likelihood = likelihood
 
@@ -97,8 +105,7 @@ class IMAML(QueryScored):
             weights_of(net=self.net, head=self.head),
             ({}, support),
             strength=self.strength,
-            rule=self.rule,
-            steps=steps,
+            solver=self._solver(steps),
             iterations=self.iterations,
             damping=self.damping,
         )
@@ -128,6 +135,12 @@ class IMAML(QueryScored):
 
         solution = conjugate_gradient(product, _joined(torch.func.grad(query)(end)), self.iterations)
         return Residuals(penalised_slope(end).norm() / penalised_slope(start).norm(), solution.residual)
+
+    def _solver(self, steps: int) -> Solver:
+        if self.solver == "rule":
+            return Descent(self.rule, steps)
+        outputs = partial(outputs_of, net=self.net, compose=None)
+        return HessianFree(outputs, partial(loss_of_outputs, kind=self.likelihood), steps, self.iterations)
 
     @property
     def _loss(self) -> partial[Tensor]:
