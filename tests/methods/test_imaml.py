@@ -5,7 +5,7 @@ import torch
 
 from quickstudy import SGD, Episode, Examples
 from quickstudy.methods.gradient.imaml import IMAML
-from quickstudy.nets import Flatten
+from quickstudy.nets import MLP, Flatten
 
 
 def normal(*shape: int, seed: int) -> torch.Tensor:
@@ -56,3 +56,15 @@ def test_residuals_fall_with_steps_and_iterations():
     few, many = (method(steps=n, rule=SGD(rate=0.1), iterations=i).residuals(task) for n, i in ((3, 1), (200, 4)))
     assert many.slope < 1e-6 < few.slope < 1
     assert many.system < 1e-6 < few.system
+
+
+def test_hessian_free_steps_come_nearer_to_the_minimum_of_a_net():
+    torch.manual_seed(0)
+    net, task = MLP((3,), hidden=(20, 20), activation="tanh").double(), episode()
+
+    def slope(**settings):
+        learned = IMAML(net, 1, likelihood="gaussian", strength=0.1, **settings).double()
+        return learned.residuals(task).slope
+
+    assert slope(solver="hessian-free", steps=10, iterations=8) < 1e-3
+    assert slope(steps=60) > 1e-2
