@@ -15,11 +15,12 @@ from quickstudy.core import chance
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.settings import Count, Size, settings
 from quickstudy.errors import SettingsError, TaskError
+from quickstudy.tasks.augment import Augmentation, augmented
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.source import Indices, Split, Tasks, TaskSource
 from quickstudy.tasks.splits import Splits, check_splits
 
-__all__ = ["ArrayTasks", "FewShotSource", "FewShotTasks", "FlatSource", "Sizes"]
+__all__ = ["ArrayTasks", "FewShotSource", "FewShotTasks", "FlatSource", "PhotographTasks", "Sizes"]
 
 Sizes = Size | tuple[Size, Size]
 """A fixed number, or the (lowest, highest) of a range that is drawn from, both included."""
@@ -59,10 +60,13 @@ class FewShotTasks(Tasks):
             seed=seed,
             same_shape=self.same_shape,
             variants=self._variants,
+            augment=self._augment(split),
         )
 
     def pool(self, split: Split = "train", seed: int = 0, batch: int = 128) -> FlatSource:
-        return FlatSource(self._pool(split), batch=batch, seed=seed, variants=self._variants)
+        return FlatSource(
+            self._pool(split), batch=batch, seed=seed, variants=self._variants, augment=self._augment(split)
+        )
 
     def _pool(self, split: Split) -> Pool:
         pools = self.pools()
@@ -73,10 +77,25 @@ class FewShotTasks(Tasks):
     def _variants(self) -> int:
         return 1
 
+    def _augment(self, split: Split) -> Augmentation:
+        return "none"
+
 
 @functools.lru_cache(maxsize=2)
 def _joined(*pools: Pool) -> Pool:
     return Pool.join(pools)
+
+
+@settings
+class PhotographTasks(FewShotTasks):
+    """Few-shot tasks of photographs, which may be changed at random for training."""
+
+    augment: Augmentation = "none"
+    """What is done to each training image at random: nothing; "flip" mirrors every other one; "flip-crop" moves the
+    frame too, by up to an eighth each way. Validation and test images are never changed."""
+
+    def _augment(self, split: Split) -> Augmentation:
+        return self.augment if split in ("train", "train+val") else "none"
 
 
 @settings
@@ -114,6 +133,7 @@ class FewShotSource(TaskSource):
         same_shape: Episodes i with equal i // same_shape share their sizes where these are ranges.
         variants: Successive classes of the pool that are variants of one (rotations); an episode takes at most one of
             them, at random. 1 means that every class is its own.
+        augment: What is done to each image at random.
 
     Raises:
         TaskError: too few classes, or a class with too few examples (naming it).
@@ -129,8 +149,10 @@ class FewShotSource(TaskSource):
         seed: int = 0,
         same_shape: int = 1,
         variants: int = 1,
+        augment: Augmentation = "none",
     ) -> None:
         self.pool_of, self.seed, self.same_shape, self.variants = pool, seed, same_shape, variants
+        self.augment = augment
         self.ways, self.shots, self.queries = _range(ways), _range(shots), _range(queries)
         self.item, self.outputs = pool.item, self.ways[1]
         self._check()
@@ -139,7 +161,7 @@ class FewShotSource(TaskSource):
     def identity(self) -> dict[str, Any]:
         names = ("ways", "shots", "queries", "seed", "same_shape", "variants")
         pool = {"tasks": self.pool_of.name, "data": self.pool_of.fingerprint}
-        return pool | {name: getattr(self, name) for name in names}
+        return pool | {name: getattr(self, name) for name in names} | _told(self.augment)
 
     @property
     def class_names(self) -> list[str]:
@@ -157,12 +179,16 @@ class FewShotSource(TaskSource):
         words = chance.words(self._key("examples"), at, (queries + shots) * ways).reshape(len(at), -1, ways)
         drawn = chance.choose(words.transpose(0, 2, 1), self.pool_of.counts[classes])
         rows = (drawn + self.pool_of.starts[classes][..., None]).transpose(0, 2, 1)
-        return Episode(self._rounds(rows[:, queries:]), self._rounds(rows[:, :queries]))
+        change = _changes(self.augment, self._key("augment"), at, (queries + shots) * ways).reshape(rows.shape)
+        support, query = (
+            self._rounds(rows[:, part], change[:, part]) for part in (slice(queries, None), slice(queries))
+        )
+        return Episode(support, query)
 
-    def _rounds(self, rows: NDArray[np.int64]) -> Examples:
+    def _rounds(self, rows: NDArray[np.int64], change: NDArray[np.uint64]) -> Examples:
         tasks, rounds, ways = rows.shape
         y = np.tile(np.eye(ways, dtype=bool), (tasks, rounds, 1))
-        return _examples(self.pool_of, rows.reshape(tasks, -1), y)
+        return _examples(self.pool_of, rows.reshape(tasks, -1), y, change.reshape(tasks, -1), self.augment)
 
     def _classes(self, at: NDArray[np.int64], ways: int) -> NDArray[np.int64]:
         words = chance.words(self._key("classes"), at, 2 * ways).reshape(len(at), ways, 2)
@@ -209,14 +235,16 @@ class FlatSource(TaskSource):
     An episode's `query` is one such batch of `batch` examples, its `support` the same.
     """
 
-    def __init__(self, pool: Pool, *, batch: int = 128, seed: int = 0, variants: int = 1) -> None:
-        self.pool_of, self.size, self.seed, self.variants = pool, batch, seed, variants
+    def __init__(
+        self, pool: Pool, *, batch: int = 128, seed: int = 0, variants: int = 1, augment: Augmentation = "none"
+    ) -> None:
+        self.pool_of, self.size, self.seed, self.variants, self.augment = pool, batch, seed, variants, augment
         self.item, self.outputs = pool.item, pool.classes // variants
 
     @property
     def identity(self) -> dict[str, Any]:
         pool = {"tasks": self.pool_of.name, "data": self.pool_of.fingerprint}
-        return pool | {"flat": self.size, "seed": self.seed, "variants": self.variants}
+        return pool | {"flat": self.size, "seed": self.seed, "variants": self.variants} | _told(self.augment)
 
     @property
     def class_names(self) -> list[str]:
@@ -234,7 +262,8 @@ class FlatSource(TaskSource):
         rows = self.pool_of.starts[kind] + example - (ends - self.pool_of.counts)[kind]
         y = np.zeros((*kind.shape, self.outputs), dtype=bool)
         np.put_along_axis(y, (kind // self.variants)[..., None], True, axis=-1)
-        examples = _examples(self.pool_of, rows, y)
+        change = _changes(self.augment, chance.key("flat", "augment", self.pool_of.name, self.seed), at, self.size)
+        examples = _examples(self.pool_of, rows, y, change, self.augment)
         return Episode(examples, examples)
 
 
@@ -255,9 +284,22 @@ def _below(words: NDArray[np.uint64], sizes: NDArray[np.int64] | int) -> NDArray
     return drawn
 
 
-def _examples(pool: Pool, rows: NDArray[np.int64], y: NDArray[np.bool_]) -> Examples:
+def _told(augment: Augmentation) -> dict[str, Augmentation]:
+    """As part of an identity: sources that augment nothing are what they were before there was such a choice."""
+    return {} if augment == "none" else {"augment": augment}
+
+
+def _changes(augment: Augmentation, key: int, at: NDArray[np.int64], count: int) -> NDArray[np.uint64]:
+    """A random word for each image; none is drawn where nothing asks for it."""
+    return np.zeros((len(at), count), np.uint64) if augment == "none" else chance.words(key, at, count)
+
+
+def _examples(
+    pool: Pool, rows: NDArray[np.int64], y: NDArray[np.bool_], change: NDArray[np.uint64], augment: Augmentation
+) -> Examples:
+    """Examples in these rows of a pool, each changed by a random word."""
     # All in numpy: torch copies with every OpenMP thread, which on a busy machine takes 15 times as long as with one.
-    x = pool.x.numpy().take(rows, axis=0)
+    x = augmented(pool.x.numpy().take(rows, axis=0), change, augment)
     return Examples(torch.from_numpy(x), torch.from_numpy(y), torch.ones(rows.shape, dtype=torch.bool))
 
 
