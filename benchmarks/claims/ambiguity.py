@@ -48,9 +48,11 @@ VALUES: dict[str, dict[str, Any]] = {
     "MAML": {"name": "maml", "rule": STEP},
     "ABML": {"name": "abml", "rule": STEP, "samples": 20},
     "PLATIPUS": {"name": "platipus", "rule": STEP, "samples": 20},
-    "BMAML": {"name": "bmaml", "particles": 5, "rate": 0.02},
+    "BMAML": {"name": "bmaml", "particles": 5, "rate": 0.01},
     "DKT": {"name": "dkt", "kernel": "spectral"},
 }
+RATES = {"BMAML": 1e-3}
+"""Of the outer steps, where 3e-3 is too much."""
 CLASSES: dict[str, dict[str, Any]] = {
     "ProtoNet": {"name": "protonet"},
     "VERSA": {"name": "versa"},
@@ -97,8 +99,9 @@ def _asked() -> argparse.Namespace:
 
 def _of_values(name: str, asked: argparse.Namespace) -> RunSettings:
     compiled = "never" if name == "DKT" else "always"
+    rate = RATES.get(name, 3e-3)
     training = Training(
-        steps=asked.steps, rate=3e-3, schedule="cosine", clip=10.0, how="map", chunk=16, compile=compiled
+        steps=asked.steps, rate=rate, schedule="cosine", clip=10.0, how="map", chunk=16, compile=compiled
     )
     return RunSettings(method=load("method", VALUES[name]), tasks=Ambiguous(), training=training)
 

@@ -9,8 +9,8 @@ from torch import nn
 
 from quickstudy.core.apply import apply
 from quickstudy.errors import SettingsError
-from quickstudy.nets import Norm, normalisation
-from quickstudy.nets.norm import make_norm
+from quickstudy.nets import Conv4, Norm, normalisation
+from quickstudy.nets.norm import PopulationNorm, gathering, make_norm
 
 SHAPES = [(6, 3), (6, 3, 5), (6, 3, 4, 5)]
 
@@ -101,8 +101,72 @@ def test_groups_map_after_a_convolution_with_channels_last():
         torch.testing.assert_close(torch.func.vmap(layers)(x), torch.stack([layers(each) for each in x]))
 
 
+def shown(*batches: torch.Tensor) -> PopulationNorm:
+    """A layer that has seen these batches in training, ready to be evaluated."""
+    norm = PopulationNorm(3).double()
+    with gathering():
+        for batch in batches:
+            norm(batch)
+    return norm.eval()
+
+
+def test_in_training_the_population_is_the_support():
+    norm, x = norm_and_input((6, 3, 4, 5))
+    layer = PopulationNorm(3).double()
+    layer.load_state_dict(norm.state_dict(), strict=False)
+    for given in (None, apply(norm, None, 2 * x)[1]):
+        ours, theirs = (apply(each, None, x, statistics=given) for each in (layer, norm))
+        torch.testing.assert_close(ours, theirs)
+    assert layer.gathered == 0
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_evaluated_it_is_batch_norm_with_what_all_batches_hold(shape):
+    _, x = norm_and_input((30, *shape[1:]))
+    layer = shown(*x.split(6))
+    over = (0, *range(2, len(shape)))
+    mean, variance = x.mean(over), x.var(over, correction=0)
+    other = torch.roll(x, 1, 0)[:2] * 2
+    expected = F.batch_norm(other, mean, variance, layer.weight, layer.bias)
+    for statistics in (None, apply(layer.train(), None, x)[1]):  # whatever the support was
+        torch.testing.assert_close(apply(layer.eval(), None, other, statistics=statistics)[0], expected)
+    torch.testing.assert_close(layer(other), expected)
+
+
+def test_what_was_seen_long_ago_is_forgotten():
+    old, new = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
+    layer = shown(*[old] * 100, *[new] * 400)
+    torch.testing.assert_close(layer.mean, torch.ones_like(layer.mean), atol=1e-3, rtol=0)
+
+
+def test_nothing_is_gathered_unasked_nor_when_mapped_nor_when_evaluated():
+    _, x = norm_and_input((6, 3, 4, 5))
+    layer = PopulationNorm(3).double()
+    layer(x)
+    with gathering():
+        torch.func.vmap(layer)(x[:, None])
+        layer.eval()(x)
+    assert layer.gathered == 0
+
+
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32)])
+def test_a_conv4_takes_the_population_quickly_or_plainly(shape):
+    """In evaluation its filters are scaled before anything is convolved; the blocks alone do so after."""
+    x = torch.rand(12, *shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    net = Conv4(shape, width=4, norm="population").double()
+    with gathering():
+        apply(net, None, x)
+    net.eval()
+    together, statistics = apply(net, None, x)
+    alone = torch.cat([apply(net, None, each[None], statistics=statistics)[0] for each in x])
+    torch.testing.assert_close(alone, together)
+    torch.testing.assert_close(net.blocks(x).flatten(1), together)
+    mapped = torch.func.vmap(lambda x: apply(net, None, x)[0])(x.view(3, 4, *shape)).flatten(0, 1)
+    torch.testing.assert_close(mapped, together)
+
+
 def test_an_unknown_policy_is_refused():
-    with pytest.raises(SettingsError, match=r"no normalisation 'batch'\. Known: support, transductive, group, none"):
+    with pytest.raises(SettingsError, match=r"no normalisation 'batch'\. Known: support, population, transductive"):
         inspect.unwrap(make_norm)("batch", 4)
 
 
@@ -111,6 +175,7 @@ def test_an_unknown_policy_is_refused():
     [
         ([], "none"),
         ([Norm(2)], "support"),
+        ([PopulationNorm(2)], "population"),
         ([Norm(2, transductive=True)], "transductive"),
         ([nn.GroupNorm(1, 2)], "group"),
         ([nn.LayerNorm(2)], "layer"),

@@ -66,6 +66,7 @@ Standing = Literal["ahead", "level", "behind"]
 
 _NORMALISATION = {
     "support": "statistics of the support set alone, frozen for the queries",
+    "population": "statistics of the training tasks, frozen",
     "transductive": "batch statistics, of the queries too",
     "group": "within each example, over groups of channels",
     "layer": "within each example, over all channels",

@@ -36,7 +36,7 @@ class OfConv4(Grouping):
         layers = list(_layers(net))
         plain = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64) and x.dtype == layers[0][0].dtype
         few = layers[0][0][0].numel() <= FEW
-        own = all(isinstance(norm, Norm) and not norm.transductive for _, norm, *_ in layers)
+        own = all(type(norm) is Norm and not norm.transductive for _, norm, *_ in layers)
         return plain and few and own and (statistics is None or len(statistics) == len(layers))
 
     def of_groups(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -11,18 +14,46 @@ from quickstudy.core.apply import Moments, Tape, current_tape
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["Norm", "Normalisation", "make_norm", "measure", "normalisation", "shares"]
+__all__ = [
+    "Norm",
+    "Normalisation",
+    "PopulationNorm",
+    "gathering",
+    "make_norm",
+    "measure",
+    "normalisation",
+    "shares",
+]
 
-Normalisation = Literal["support", "transductive", "group", "none"]
+Normalisation = Literal["support", "population", "transductive", "group", "none"]
 """Where a net's normalisation statistics come from.
 
 - support: per channel, measured on the task's support, and used for its queries too (the default);
+- population: per channel, as with "support" in training, and averages of the training tasks' ever after: a support of
+  few examples says little of how channels vary (what ordinary batch normalisation does when it is evaluated);
 - transductive: per channel, of whatever batch is at hand, so queries see each other (MAML's published batch norm);
 - group: of each example alone, over groups of channels;
 - none: nothing is normalised.
 """
 
 EPSILON = 1e-5
+LEAST = 0.02
+"""How much the newest moments count in those of the population, at least: averages forget after some 50."""
+
+_gathering: ContextVar[bool] = ContextVar("gathering", default=False)
+
+
+@contextmanager
+def gathering() -> Iterator[None]:
+    """Have `PopulationNorm` layers that are trained take what they measure into the moments of the population.
+
+    Nothing is gathered inside a transform of `torch.func`: mapped moments could not leave it.
+    """
+    token = _gathering.set(True)
+    try:
+        yield
+    finally:
+        _gathering.reset(token)
 
 
 class Norm(nn.Module):
@@ -79,6 +110,38 @@ class Norm(nn.Module):
         return f"{len(self.weight)}, transductive={self.transductive}"
 
 
+class PopulationNorm(Norm):
+    """`Norm` that, once it is evaluated, takes the moments of all that it was shown in training.
+
+    They are averages of the mean and of the mean square of what was measured under `gathering`.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.mean: Tensor
+        self.square: Tensor
+        self.gathered: Tensor
+        self.register_buffer("mean", torch.zeros(channels))
+        self.register_buffer("square", torch.ones(channels))
+        self.register_buffer("gathered", torch.zeros(()))
+
+    def given(self) -> Moments | None:
+        moments = super().given()
+        if self.training:
+            return moments
+        population = Moments(self.mean, (self.square - self.mean.square()).clamp(min=0))
+        return self.measured(population) if moments is None else population
+
+    def measured(self, moments: Moments) -> Moments:
+        if self.training and _gathering.get() and not torch._C._are_functorch_transforms_active():
+            with torch.no_grad():
+                self.gathered += 1
+                share = (1 / self.gathered).clamp(min=LEAST)
+                self.mean.lerp_(moments.mean.to(self.mean.dtype), share)
+                self.square.lerp_((moments.variance + moments.mean.square()).to(self.square.dtype), share)
+        return super().measured(moments)
+
+
 def measure(x: Float[Tensor, "n d *space"], mask: Bool[Tensor, " n"] | None) -> Moments:
     """The moments of each channel over the examples that `mask` admits and over space."""
     places = x.movedim(1, -1).flatten(1, -2) if x.ndim > 2 else x[:, None]
@@ -106,6 +169,8 @@ def make_norm(policy: Normalisation, channels: int, groups: int = 8) -> nn.Modul
     match policy:
         case "support":
             return Norm(channels)
+        case "population":
+            return PopulationNorm(channels)
         case "transductive":
             return Norm(channels, transductive=True)
         case "group":
@@ -114,7 +179,7 @@ def make_norm(policy: Normalisation, channels: int, groups: int = 8) -> nn.Modul
             return _GroupNorm(next(g for g in range(most, 0, -1) if channels % g == 0), channels)
         case "none":
             return nn.Identity()
-    raise SettingsError(f"no normalisation {policy!r}. Known: support, transductive, group, none.")
+    raise SettingsError(f"no normalisation {policy!r}. Known: support, population, transductive, group, none.")
 
 
 class _GroupNorm(nn.GroupNorm):
@@ -127,13 +192,15 @@ class _GroupNorm(nn.GroupNorm):
 
 
 def normalisation(net: nn.Module) -> str:
-    """What every record states of a net: "support", "transductive", "group", "layer", "none", or "running".
+    """What every record states of a net: a `Normalisation`, "layer", or "running".
 
     "running" stands for torch's own batch normalisation, which methods refuse: it stores statistics on the module.
     """
     kinds = set()
     for module in net.modules():
-        if isinstance(module, Norm):
+        if isinstance(module, PopulationNorm):
+            kinds.add("population")
+        elif isinstance(module, Norm):
             kinds.add("transductive" if module.transductive else "support")
         elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             kinds.add("running" if module.track_running_stats else "transductive")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,6 +20,7 @@ from quickstudy.core.lift import Plan, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.core.workers import Workers
 from quickstudy.errors import SettingsError, TrainingError
+from quickstudy.nets.norm import PopulationNorm, gathering
 from quickstudy.tasks.source import TaskSource
 from quickstudy.train.ahead import Ahead
 from quickstudy.train.compiled import Choice
@@ -29,6 +30,9 @@ from quickstudy.train.state import TrainState, device_of
 from quickstudy.train.sums import Sums
 
 __all__ = ["Step", "fit"]
+
+GATHER_EVERY = 10
+"""Steps after which layers that normalise by the population see one more training task."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,6 @@ def fit(
             "fit(state.method, source, state=state)."
         )
     allocator.keep_freed_memory()
-    method.train()
     workers = workers or Workers()
     outer = _OuterStep(state, source, workers)
     size = 1 if method.tags.trains_on == "pool" else state.training.batch
@@ -90,6 +93,7 @@ def fit(
         start = time.perf_counter() - owed
         numbers = range(state.number * size, (state.number + 1) * size)
         rate = state.optimizer.param_groups[0]["lr"]
+        method.train()  # whoever evaluated it since the last step has changed that
         method.reach(state.done(state.number))
         loss, norm = outer.backward(numbers)
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -107,6 +111,8 @@ def fit(
         state.number += 1
         state.seconds += spent
         state.schedule.step()
+        if state.number % GATHER_EVERY == 0 or state.over:
+            outer.gather(numbers[0])
         owed = time.perf_counter() - start  # after a message that may fail the step must be whole: the next pays
         yield Step(state.number, loss, norm, rate, len(numbers), state.seconds, state)
 
@@ -119,12 +125,13 @@ class _OuterStep:
         self.method, self.training = state.method, state.training
         self.optimizer = state.optimizer
         self.device = device_of(self.training)
-        self.ahead = Ahead(source, self.device)
+        self.source, self.ahead = source, Ahead(source, self.device)
         self.noise_key = chance.key("train", source.fingerprint, self.training.seed)
         self.state = state
         self.planned: dict[tuple[torch.Size, ...], Plan] = {}
         self.weights = {name: weight for name, weight in self.method.named_parameters() if weight.requires_grad}
         self.choice = Choice(state)
+        self.gathers = any(isinstance(module, PopulationNorm) for module in self.method.modules())
 
     def backward(self, numbers: range) -> tuple[float, float]:
         """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
@@ -138,13 +145,29 @@ class _OuterStep:
         both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
         return both[0], both[1]
 
+    def gather(self, number: int) -> None:
+        """Show one task to layers that normalise by the population; every worker shows the same one."""
+        if not self.gathers:
+            return
+        episode = tree.map_leaves(lambda leaf: leaf[0], to_device(self.source.batch([number]), self.device))
+        noise = [each[0] for each in self._noise([number])]
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
+        with torch.no_grad(), autocast, gathering():
+            if self.method.tags.trains_on == "pool":
+                self.method(episode, *noise)
+            else:  # not all that a meta-loss measures is measured outside of transforms
+                self.method.adapt(episode.support, *noise)
+
+    def _noise(self, numbers: Sequence[int]) -> tuple[Float[Tensor, "t size"], ...]:
+        if not self.method.noise_size:
+            return ()
+        return (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
+
     def _share(self, numbers: range, count: int, sums: Sums) -> None:
         """Add up what these tasks give to the mean meta-loss over `count` of them, and to its gradient."""
         following = range(numbers.start + count, numbers.stop + count, numbers.step)
         episodes = to_device(self.ahead.take(numbers, following), self.device)
-        noise: tuple[Float[Tensor, "t size"], ...] = ()
-        if self.method.noise_size:
-            noise = (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
+        noise = self._noise(numbers)
         # by shape, not once: how tasks are split must not depend on the step that a resumed process began with
         shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
         if shapes not in self.planned:
