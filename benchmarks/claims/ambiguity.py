@@ -2,12 +2,13 @@
 
     python benchmarks/claims/ambiguity.py
 
-Part 1 trains MAML, ABML, PLATIPUS, Bayesian MAML and deep kernel transfer on tasks that are half sines, half lines,
-with five noisy points in a window of width 2 out of 10 (tasks "ambiguous"), for as many steps each. All have the same
-net and see the same tasks. A prediction's deviations are then multiplied by one number a method, fitted on validation
-tasks: nobody is blamed for a scale. On test tasks are measured, for queries in the support's window and elsewhere: the
-fraction of values inside the central 95 % interval, its width, the NLL of a value, the squared error of the mean, and
-that of the best member of each task (a mixture has several, others one). "exact" is the posterior over the family
+Part 1 trains MAML, ABML, PLATIPUS, Bayesian MAML, deep kernel transfer and a transformer neural process on tasks that
+are half sines, half lines, with five noisy points in a window of width 2 out of 10 (tasks "ambiguous"), for as many
+steps each. All but the transformer have the same net, and all see the same tasks. A prediction's deviations are then
+multiplied by one number a method, fitted on validation tasks: nobody is blamed for a scale. On test tasks are measured,
+for queries in the support's window and elsewhere: the fraction of values inside the central 95 % interval, its width,
+the NLL of a value, the squared error of the mean, and that of the best member of each task (a mixture has several,
+others one). "exact" is the posterior over the family
 itself, by quadrature: no method can have a lower NLL on average.
 
 Part 2 trains classifiers on Omniglot (5-way 1-shot), a few minutes each, and measures the expected calibration error of
@@ -50,8 +51,9 @@ VALUES: dict[str, dict[str, Any]] = {
     "PLATIPUS": {"name": "platipus", "rule": STEP, "samples": 20},
     "BMAML": {"name": "bmaml", "particles": 5, "rate": 0.01},
     "DKT": {"name": "dkt", "kernel": "spectral"},
+    "TNP": {"name": "tnp"},
 }
-RATES = {"BMAML": 1e-3}
+RATES = {"BMAML": 1e-3, "TNP": 5e-4}
 """Of the outer steps, where 3e-3 is too much."""
 CLASSES: dict[str, dict[str, Any]] = {
     "ProtoNet": {"name": "protonet"},
@@ -88,7 +90,7 @@ def main() -> None:
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=1000, help="outer steps of part 1, of 16 tasks")
+    parser.add_argument("--steps", type=int, default=6000, help="outer steps of part 1, of 16 tasks")
     parser.add_argument("--class-minutes", type=float, default=2.0, help="minutes of training of part 2, each")
     parser.add_argument("--minutes-each", type=float, default=None, help="stop each after so long, to go on later")
     parser.add_argument("--tasks", type=int, default=300, help="test tasks, and validation tasks")
