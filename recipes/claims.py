@@ -112,13 +112,16 @@ CLAIMS = [
     Claim(
         "Who knows what the examples leave open",
         "Where five points are explained by a sine and by a line, Bayesian methods spread over both (Finn et al. 2018, "
-        "Yoon et al. 2018); MAML has one answer.",
+        "Yoon et al. 2018); MAML has one answer. A transformer that reads the support (TNP) is set beside them.",
         "python benchmarks/claims/ambiguity.py",
         "claims/ambiguity",
         of.bayesian,
-        "After 1,000 steps the methods that step from a learned start (MAML's error away from the support is 13, the "
-        "exact posterior's 2) have learned little else than how far values spread. The script now compiles their "
-        "steps; longer training has not been run.",
+        "MAML's intervals are as wide where it has points as where it has none. Of the methods that step from a learned "
+        "start the others are no likelier: PLATIPUS's members do differ (the best of twenty has an error of 5.6 away from "
+        "the support, MAML's answer 8.6, and the best of ABML's 8.7), but their mixture is not likelier. The transformer "
+        "learns far more of the family in as many steps. After 1,000 steps, measured before on the same tasks, MAML stood "
+        "at 2.74 and DKT at 2.45. Bayesian MAML's inner rate was 0.02 then; in longer training its meta-loss became "
+        "infinite with that.",
     ),
     Claim(
         "Probabilities that can be taken at their word",

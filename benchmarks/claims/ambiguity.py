@@ -8,8 +8,7 @@ steps each. All but the transformer have the same net, and all see the same task
 multiplied by one number a method, fitted on validation tasks: nobody is blamed for a scale. On test tasks are measured,
 for queries in the support's window and elsewhere: the fraction of values inside the central 95 % interval, its width,
 the NLL of a value, the squared error of the mean, and that of the best member of each task (a mixture has several,
-others one). "exact" is the posterior over the family
-itself, by quadrature: no method can have a lower NLL on average.
+others one). "exact" is the posterior over the family itself, by quadrature: no method can have a lower NLL on average.
 
 Part 2 trains classifiers on Omniglot (5-way 1-shot), a few minutes each, and measures the expected calibration error of
 their probabilities on test tasks, before and after one temperature that is fitted on validation tasks.
