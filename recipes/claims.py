@@ -116,12 +116,12 @@ CLAIMS = [
         "python benchmarks/claims/ambiguity.py",
         "claims/ambiguity",
         of.bayesian,
-        "MAML's intervals are as wide where it has points as where it has none. Of the methods that step from a learned "
-        "start the others are no likelier: PLATIPUS's members do differ (the best of twenty has an error of 5.6 away from "
-        "the support, MAML's answer 8.6, and the best of ABML's 8.7), but their mixture is not likelier. The transformer "
-        "learns far more of the family in as many steps. After 1,000 steps, measured before on the same tasks, MAML stood "
-        "at 2.74 and DKT at 2.45. Bayesian MAML's inner rate was 0.02 then; in longer training its meta-loss became "
-        "infinite with that.",
+        "MAML's intervals are as wide where it has points as where it has none. Of the methods that step from a "
+        "learned start the others are no likelier: PLATIPUS's members do differ (the best of twenty has an error of "
+        "5.6 away from the support, MAML's answer 8.6, the best of ABML's 8.7), but their mixture is not likelier. "
+        "The transformer learns far more of the family in as many steps. After 1,000 steps, measured before on the "
+        "same tasks, MAML stood at 2.74 and DKT at 2.45. Bayesian MAML's inner rate was 0.02 then; in longer training "
+        "its meta-loss became infinite with that.",
     ),
     Claim(
         "Probabilities that can be taken at their word",
