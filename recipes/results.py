@@ -189,6 +189,7 @@ def panel(axes: Axes, shown: list[Record]) -> None:
             label="the paper's, its own protocol",
         )
     axes.set_yticks(range(len(shown)), [f"{called(r).replace('**', '')}\n{tasks(r)}" for r in shown], fontsize=8)
+    axes.set_ylim(-0.5, len(shown) - 0.5)
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
 
