@@ -18,6 +18,9 @@ from quickstudy.nets.recurrent import Cell, State
 
 __all__ = ["MANN", "Held"]
 
+LARGER = 4.0
+"""Than usual: the weights that inputs enter by and those of the keys, at the start. Keys that tell inputs apart, rather
+than what came before them, are what binding is learned from; otherwise hundreds of steps may teach nothing."""
 TINY = 1e-8
 """Added to the product of two squared lengths: an empty slot then has cosine 0 with every key."""
 
@@ -83,6 +86,10 @@ class MANN(SequenceLearner):
         self.keys = nn.Linear(width, heads * size)
         self.gates = nn.Linear(width, heads)
         self.head = nn.Linear(width + heads * size, outputs)
+        with torch.no_grad():
+            self.cell.of_input.weight.mul_(LARGER)
+            self.keys.weight.mul_(LARGER)
+            self.keys.bias.zero_()
         self.slots, self.size, self.heads, self.width = slots, size, heads, width
         self.decay, self.strength = decay, strength
 
