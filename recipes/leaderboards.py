@@ -195,11 +195,12 @@ def section(name: str, board: dict[str, Any]) -> list[str]:
         return []
     inductive, transductive = ([row for row in rows if row.transductive is kind] for kind in (False, True))
     machine, usual = rows[0].one.machine, board["usual"]
+    processors = " or ".join(sorted({row.one.machine.processor for row in rows}))
     episodes = {title: asked["episodes"] for title, asked in board["protocols"].items()}
     lines = [
         f"## {board['title']}",
         "",
-        f"`python benchmarks/leaderboard.py {name}`; {machine.processor}, {machine.threads} of {machine.cores} "
+        f"`python benchmarks/leaderboard.py {name}`; {processors}, {machine.threads} of {machine.cores} "
         f"threads, torch {machine.torch}; {min(episodes.values()):,} test episodes or more; "
         + ("accuracy in per cent." if board["metric"] == "accuracy" else "mean squared error, less is better."),
         "",
