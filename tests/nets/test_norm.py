@@ -133,6 +133,16 @@ def test_evaluated_it_is_batch_norm_with_what_all_batches_hold(shape):
     torch.testing.assert_close(layer(other), expected)
 
 
+def test_untrained_it_goes_by_the_support():
+    """A floor of random features would otherwise not be normalised at all."""
+    norm, x = norm_and_input((6, 3, 4, 5))
+    layer = PopulationNorm(3).double().eval()
+    layer.load_state_dict(norm.state_dict(), strict=False)
+    for given in (None, apply(norm, None, 2 * x)[1]):
+        ours, theirs = (apply(each, None, x, statistics=given) for each in (layer, norm))
+        torch.testing.assert_close(ours, theirs)
+
+
 def test_what_was_seen_long_ago_is_forgotten():
     old, new = torch.zeros(2, 3, dtype=torch.float64), torch.ones(2, 3, dtype=torch.float64)
     layer = shown(*[old] * 100, *[new] * 400)

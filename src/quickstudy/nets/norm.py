@@ -113,7 +113,8 @@ class Norm(nn.Module):
 class PopulationNorm(Norm):
     """`Norm` that, once it is evaluated, takes the moments of all that it was shown in training.
 
-    They are averages of the mean and of the mean square of what was measured under `gathering`.
+    They are averages of the mean and of the mean square of what was measured under `gathering`. Before it was shown
+    anything, as in a net of random features, it goes by the support.
     """
 
     def __init__(self, channels: int) -> None:
@@ -127,7 +128,7 @@ class PopulationNorm(Norm):
 
     def given(self) -> Moments | None:
         moments = super().given()
-        if self.training:
+        if self.training or not self.gathered:
             return moments
         population = Moments(self.mean, (self.square - self.mean.square()).clamp(min=0))
         return self.measured(population) if moments is None else population
