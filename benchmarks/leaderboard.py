@@ -31,7 +31,7 @@ from quickstudy.cli.assess import Options, assess, run_info
 from quickstudy.cli.flags import overlay
 from quickstudy.cli.session import with_net
 from quickstudy.core.learner import Stepwise
-from quickstudy.evaluate import Protocol, answer, calibration, result
+from quickstudy.evaluate import Protocol, answer, calibration, intervals, result
 from quickstudy.evaluate.record import Machine, Record, Result
 from quickstudy.train.loop import fit
 from quickstudy.train.run import Run, build_method, training_source
@@ -182,7 +182,8 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
         steps = None
     answers = answer(method, protocol, steps=steps, device=device_of(run.settings.training))
     floors: tuple[Result, ...] = ()
-    if row == board.floors_of and asked == board.protocols[board.usual[0]]:
+    first = asked == board.protocols[board.usual[0]]
+    if row == board.floors_of and first and run.settings.training.seed == 0:
         floors = assess(run, protocol, Options(curves=False, quiet=True)).floors
     return Record(
         run=run_info(run, method, scalars),
@@ -191,6 +192,7 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
         result=shortened(result(answers, row)),
         floors=tuple(dataclasses.replace(floor, values=()) for floor in floors),
         calibration=calibration(answers),
+        intervals=intervals(answers),
     )
 
 

@@ -47,7 +47,7 @@ def result(cls, check) -> CheckResult:
 
 def test_a_sound_method_passes_everything():
     for found in check_method(Centroid):
-        assert found.outcome == "passed", found
+        assert found.outcome == "passed" or found.reason == "it does not adapt in steps", found
 
 
 class PredictsLogits(Spoilt):
@@ -200,6 +200,16 @@ class DetachesMeans(Spoilt):
         return super().adapt(support).detach()
 
 
+class ForgetsItsNoise(Spoilt):
+    noise_size, steps = 1, 1
+
+    def adapt(self, support, *noise):
+        return (1 + noise[0]) * super().adapt(support)
+
+    def adapt_for(self, support, steps, *noise):
+        return steps * super().adapt(support)
+
+
 class NeverLearns(Spoilt):
     def meta_loss(self, episode, *noise):
         return super().meta_loss(episode) * 0
@@ -217,6 +227,7 @@ class Unlearns(Spoilt):
         (PredictsUnnormalised, "prediction", "sum of a query's class probabilities"),
         (PredictsValues, "prediction", "metric is 'mse'; expected 'accuracy'"),
         (LearnsAnObject, "prediction", "a str in its learner; expected a tree of tensors"),
+        (ForgetsItsNoise, "steps", "after the 1 steps of its own differ"),
         (StoresTheTask, "purity", "made, removed or resized self.means.* store nothing"),
         (CountsTasks, "purity", "changed self.seen"),
         (ChangesItsInput, "purity", "changed inputs"),
@@ -325,7 +336,7 @@ class NoisyCentroid(Centroid):
 
 def test_noise_is_drawn_outside_and_given():
     for found in check_method(NoisyCentroid):
-        assert found.outcome == "passed", found
+        assert found.outcome == "passed" or found.reason == "it does not adapt in steps", found
 
 
 def test_asking_for_what_does_not_exist():

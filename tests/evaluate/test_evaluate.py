@@ -15,6 +15,8 @@ from quickstudy import MAML, SGD, Categorical, Episode, Examples, ProtoNet, Quer
 from quickstudy.core import chance
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate import Protocol, answer, evaluate
+from quickstudy.methods.bayesian.abml import ABML
+from quickstudy.methods.gradient.tnet import TNet
 from quickstudy.nets import MLP
 from quickstudy.tasks.fewshot import FewShotSource
 from quickstudy.tasks.pool import Pool
@@ -175,6 +177,21 @@ def test_steps_are_for_methods_that_step() -> None:
     before, after = (answer(method, protocol, steps=s).values for s in (0, 1))
     assert (before != after).all()
     assert answer(method, protocol).values == pytest.approx(after)
+
+
+@pytest.mark.parametrize(("method_class", "changed"), [(ABML, {"spread": 0.1}), (TNet, {"masked": True})])
+def test_methods_that_step_keep_their_noise_when_asked_for_steps(method_class: type[Any], changed: dict[str, Any]):
+    torch.manual_seed(0)
+    method = method_class(MLP((1,)), 1, steps=2, likelihood="gaussian", **changed)
+    with torch.no_grad():
+        for weight in method.parameters():
+            weight.add_(0.01 * torch.randn_like(weight))
+    protocol = Protocol(tasks=Sines(), episodes=6)
+    own = answer(method, protocol)
+    asked = answer(method, protocol, steps=2)
+    assert asked.values == pytest.approx(own.values)
+    assert asked.nll == pytest.approx(own.nll)
+    assert answer(method, protocol, steps=1).values != pytest.approx(own.values)
 
 
 def test_episodes_are_said_once() -> None:

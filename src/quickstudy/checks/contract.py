@@ -86,6 +86,16 @@ def _prediction(subject: Subject) -> None:
         probe.same(total, torch.ones_like(total), "the sum of a query's class probabilities, from 1,")
 
 
+@_check("steps")
+def _steps(subject: Subject) -> None:
+    """Asked for as many steps as it has of its own, it learns what `adapt` learns, by the same noise."""
+    method, episode, noise = probe.one(subject)
+    if not isinstance(method, Stepwise):
+        raise NotApplicable("it does not adapt in steps")
+    asked = method.predict(method.adapt_for(episode.support, method.steps, *noise), episode.query.x)
+    probe.same(probe.answer(method, episode, noise), asked, f"the answer after the {method.steps} steps of its own")
+
+
 @_check("purity")
 def _purity(subject: Subject) -> None:
     """No verb changes parameters, buffers, inputs, attributes or torch's own chance; the same question, same answer."""

@@ -129,5 +129,5 @@ class Stepwise(Protocol):
 
     steps: int
 
-    def adapt_for(self, support: Examples, steps: int) -> Any:
-        """The learner after `steps` steps; 0 is the learner before any adaptation."""
+    def adapt_for(self, support: Examples, steps: int, *noise: Tensor) -> Any:
+        """The learner after `steps` steps; 0 is the learner before any adaptation. Noise is as `adapt` takes it."""

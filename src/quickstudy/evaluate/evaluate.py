@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.core import chance, tree
+from quickstudy.core.denormals import flush_denormals
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner, Stepwise
@@ -153,6 +154,7 @@ def answer(
     source, count = _asked(protocol, episodes)
     if device is not None:
         method.to(device)
+    flush_denormals()
     session = _Session(method, source, steps, source.digest(range(count)))
     workers = workers or Workers()
     parts: list[_Part] = []
@@ -225,7 +227,7 @@ class _Session:
     def adapt(self, episode: Episode, *noise: torch.Tensor) -> Any:
         """The learner of one task."""
         if self.steps is not None and isinstance(self.method, Stepwise):
-            return self.method.adapt_for(episode.support, self.steps)
+            return self.method.adapt_for(episode.support, self.steps, *noise)
         return self.method.adapt(episode.support, *noise)
 
     def figures(self, episode: Episode, *noise: torch.Tensor) -> torch.Tensor:

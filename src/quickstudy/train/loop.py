@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 
 from quickstudy.core import allocator, chance, tree
+from quickstudy.core.denormals import flush_denormals
 from quickstudy.core.episode import to_device
 from quickstudy.core.how import How
 from quickstudy.core.learner import MetaLearner
@@ -85,6 +86,7 @@ def fit(
             "fit(state.method, source, state=state)."
         )
     allocator.keep_freed_memory()
+    flush_denormals()
     workers = workers or Workers()
     outer = _OuterStep(state, source, workers)
     size = 1 if method.tags.trains_on == "pool" else state.training.batch

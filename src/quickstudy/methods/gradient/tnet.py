@@ -29,8 +29,8 @@ class TNet(QueryScored):
 
     For the layer as a whole, TW, a step on W is one whose slope was multiplied by TTᵀ: T is a learned metric. With
     masked=True it is an MT-net: each unit's row of W steps or does not, drawn for each task with learned odds (equation
-    7). The draw is a Gumbel-softmax, straight through: its gradient is an estimate. Asked for more steps than it was
-    trained with, or without noise, a row steps where that is likelier than not.
+    7). The draw is a Gumbel-softmax, straight through: its gradient is an estimate. Without noise, a row steps where
+    that is likelier than not.
 
     Args:
         net: The body; a linear head is put on its features.
@@ -75,13 +75,10 @@ class TNet(QueryScored):
             self.estimated = "masks are drawn straight through: their gradient is an estimate"
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
-        return self._adapted(support, self.steps, *noise)
+        return self.adapt_for(support, self.steps, *noise)
 
-    def adapt_for(self, support: Examples, steps: int) -> Adapted:
+    def adapt_for(self, support: Examples, steps: int, *noise: Tensor) -> Adapted:
         """The learner after `steps` steps; 0 is the initial one."""
-        return self._adapted(support, steps)
-
-    def _adapted(self, support: Examples, steps: int, *noise: Tensor) -> Adapted:
         start = weights_of(net=self.net, head=self.head)
         return body_and_head.adapt(
             self.net,
