@@ -111,7 +111,7 @@ ENCODERS = {
     "vision": "quickstudy.encoders.vision:VisionEncoder",
 }
 
-# Published variants of a method: a name for some of its settings.
+# Published variants of a method: a name for some of its settings, and for checks that they alone fail, with the reason.
 VARIANTS: dict[str, dict[str, Any]] = {
     "fomaml": {
         "name": "maml",
@@ -187,6 +187,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "name": "np",
         "settings": {"path": "attention"},
         "summary": "Neural processes whose decoder attends to the support (Kim et al. 2019).",
+    },
+    "plain-lstm": {
+        "name": "lstm",
+        "settings": {"pool": "mean"},
+        "summary": "An LSTM that reads each example alone and averages what it saw (Huisman et al. 2023).",
+    },
+    "gpicl": {
+        "name": "transformer",
+        "settings": {"tokens": "delayed"},
+        "exceptions": {"learns": "that a label belongs to the input before it takes more than the check's 200 steps"},
+        "summary": "A transformer that learns in context, each label shown beside the next input (Kirsch et al. 2022).",
+    },
+    "hypernet-low-rank": {
+        "name": "hypernet",
+        "settings": {"writes": "low-rank"},
+        "summary": "A hypernetwork that also writes a hidden layer, by a product of narrow matrices.",
+    },
+    "hypernet-film": {
+        "name": "hypernet",
+        "settings": {"writes": "film"},
+        "summary": "A hypernetwork that also writes scale and shift of the net's own layers.",
     },
     "simple-cnaps": {
         "name": "cnaps",

@@ -29,7 +29,7 @@ def test_it_is_one_pass_in_which_all_see_the_support():
     numbers = method.head(out)
     said = method.predict(method.adapt(given), asked.x)
     torch.testing.assert_close(said.mean, numbers[:, :1])
-    torch.testing.assert_close(said.std, nn.functional.softplus(numbers[:, 1:]))
+    torch.testing.assert_close(said.std, 1e-4 + (1 - 1e-4) * nn.functional.softplus(numbers[:, 1:]))
     torch.testing.assert_close(method.meta_loss(EPISODE), said.nll(asked.y).mean())
 
 
@@ -60,3 +60,12 @@ def test_each_class_is_a_function_of_its_own():
     said = method.predict(method.adapt(episode.support), episode.query.x).logits
     pair = episode.support._replace(y=episode.support.y[:, [2, 0]])
     torch.testing.assert_close(method.predict(method.adapt(pair), episode.query.x).logits, said[:, [2, 0]])
+
+
+def test_a_sure_net_still_says_a_deviation():
+    method = build()
+    with torch.no_grad():
+        method.head[-1].bias[1] = -1000.0
+    said = method.predict(method.adapt(EPISODE.support), EPISODE.query.x)
+    assert (said.std == 1e-4).all()
+    assert torch.isfinite(said.nll(EPISODE.query.y)).all()

@@ -113,6 +113,8 @@ def cases(
         raise MethodError(f"{cls!r} is not a meta-learner. Inherit quickstudy.MetaLearner or quickstudy.QueryScored.")
     names = list(CHECKS if only is None else only)
     _refuse_unknown(names, cls)
+    own = registry.VARIANTS.get(method, {}).get("exceptions", {}) if isinstance(method, str) else {}
+    exceptions = {**cls.tags.exceptions, **own}
     claimed = {"categorical": cls.tags.classification, "gaussian": cls.tags.regression}
     kinds: list[Likelihood] = [kind for kind in get_args(Likelihood) if claimed[kind]]
     found = []
@@ -120,7 +122,7 @@ def cases(
         subject = _subject(cls, dict(chosen or {}), net, item or cls.tags.item or (16,), kind)
         label = REGRESSION if kind == "gaussian" else ""
         for name in names:
-            reason = cls.tags.exceptions.get(name + label) or cls.tags.exceptions.get(name, "")
+            reason = exceptions.get(name + label) or exceptions.get(name, "")
             found.append(Case(name + label, CHECKS[name], subject, reason))
     return found
 

@@ -49,8 +49,8 @@ class TNP(QueryScored):
         heads: Of each attention.
         layers: Of the transformer.
         embedding: Layers that make a token.
-        floor: The least standard deviation of a real value. The paper has none; its deviation is an exponential, here a
-            softplus, which no step can make overflow.
+        floor: The least standard deviation of a real value, without which that of a sure net could be 0. The paper has
+            none; its deviation is an exponential, here a softplus, which no step can make overflow.
         likelihood: What is predicted: "categorical" classes or "gaussian" values.
     """
 
@@ -73,7 +73,7 @@ class TNP(QueryScored):
         heads: Size = 4,
         layers: Size = 6,
         embedding: Size = 4,
-        floor: Fraction = 0.0,
+        floor: Fraction = 1e-4,
         likelihood: Likelihood = "categorical",
     ) -> None:
         super().__init__()
