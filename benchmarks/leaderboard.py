@@ -55,7 +55,8 @@ class Board:
     common: dict[str, Any]
     rows: dict[str, dict[str, Any]]
     protocols: dict[str, dict[str, Any]]
-    floors_of: str
+    floors_of: list[str]
+    """Rows beside which floors are measured, once under each protocol."""
     usual: list[str]
     """The protocols of rows that do not name their `only` ones."""
     minutes: float | None = None
@@ -142,8 +143,7 @@ def round_down(number: float) -> int:
 
 def folder_of(board: Board, row: str, seed: int) -> Path:
     """Where the run of a row is kept."""
-    plain = row.replace(", ", "-").replace(" ", "-")
-    return RUNS / board.name / (plain if seed == 0 else f"{plain}-seed-{seed}")
+    return RUNS / board.name / (plain(row) if seed == 0 else f"{plain(row)}-seed-{seed}")
 
 
 def train(board: Board, row: str, seed: int) -> None:
@@ -163,7 +163,7 @@ def measure(board: Board, row: str, seed: int) -> None:
     """Ask a trained row its protocols, and keep the records."""
     run = Run.open(folder_of(board, row, seed))
     for title, asked in board.asked(row).items():
-        file = RECORDS / board.name / f"{run.folder.name}--{title.replace(', ', '-').replace(' ', '-')}.json"
+        file = RECORDS / board.name / f"{run.folder.name}--{plain(title)}.json"
         found = record_of(board, run, row, asked) if not file.exists() else None
         if found is not None:
             file.parent.mkdir(parents=True, exist_ok=True)
@@ -182,8 +182,7 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
         steps = None
     answers = answer(method, protocol, steps=steps, device=device_of(run.settings.training))
     floors: tuple[Result, ...] = ()
-    first = asked == board.protocols[board.usual[0]]
-    if row == board.floors_of and first and run.settings.training.seed == 0:
+    if row in board.floors_of and not has_floors(board, asked):
         floors = assess(run, protocol, Options(curves=False, quiet=True)).floors
     return Record(
         run=run_info(run, method, scalars),
@@ -194,6 +193,22 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
         calibration=calibration(answers),
         intervals=intervals(answers),
     )
+
+
+def has_floors(board: Board, asked: dict[str, Any]) -> bool:
+    """Whether floors were measured on these tasks before; in how many steps a row adapts is nothing to them."""
+
+    def tasks(protocol: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in protocol.items() if key != "steps"}
+
+    same = [title for title, other in board.protocols.items() if tasks(other) == tasks(asked)]
+    files = (file for title in same for file in (RECORDS / board.name).glob(f"*--{plain(title)}.json"))
+    return any(Record.read(file).floors for file in files)
+
+
+def plain(text: str) -> str:
+    """A title as file names have it."""
+    return text.replace(", ", "-").replace(" ", "-")
 
 
 def shortened(found: Result) -> Result:

@@ -3,8 +3,9 @@
     python benchmarks/oracles.py
 
 makes a virtual environment for the peers (once, by default `build/oracles`; choose another with `--environment`) and
-runs tests/peers there. It prints every distance as ‖ours - theirs‖ / ‖theirs‖ and exits with 1 if one is beyond its
-limit. Peers: cvxpy and cvxpylayers (support vector machine), scikit-learn (logistic and ridge regression), EasyFSL
+runs tests/peers there. It prints every distance as ‖ours - theirs‖ / ‖theirs‖, keeps them in
+benchmarks/results/oracles.json, of which `python benchmarks/page.py` makes a table, and exits with 1 if one is beyond
+its limit. Peers: cvxpy and cvxpylayers (support vector machine), scikit-learn (logistic and ridge regression), EasyFSL
 (prototypes, matching, relations, SimpleShot), TorchOpt (implicit gradient), higher (unrolled gradient), GPyTorch
 (Gaussian processes).
 """
@@ -12,17 +13,23 @@ limit. Peers: cvxpy and cvxpylayers (support vector machine), scikit-learn (logi
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
 
+from harness.results import FOLDER, machine
+
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = [
     ["cvxpy", "cvxpylayers", "scikit-learn", "gpytorch", "torchopt==0.7.3", "higher==0.2.1"],
     ["--no-deps", "easyfsl==1.5.0"],  # what it asks for besides torch is not used here, and may not fit a CPU torch
 ]
+
+NAMED = ["cvxpy", "cvxpylayers", "easyfsl", "gpytorch", "higher", "numpy", "scikit-learn", "torch", "torchopt"]
+"""Whose versions are kept with the distances."""
 
 
 def main() -> int:
@@ -37,7 +44,18 @@ def main() -> int:
         for peers in PEERS:
             subprocess.check_call([*pip, *peers])
         (folder / "oracles-installed").touch()
-    return subprocess.call([str(python), "-m", "pytest", "-rs", str(ROOT / "tests" / "peers")], cwd=ROOT)
+    distances = folder / "distances.json"
+    distances.unlink(missing_ok=True)
+    tests = [str(python), "-m", "pytest", "-rs", f"--distances={distances}", str(ROOT / "tests" / "peers")]
+    code = subprocess.call(tests, cwd=ROOT)
+    if code == 0:
+        installed = subprocess.check_output([str(python), "-m", "pip", "list", "--format=json"], text=True)
+        versions = {each["name"].lower(): each["version"] for each in json.loads(installed)}
+        found = {"part": "oracles", "machine": machine(), "versions": {name: versions[name] for name in NAMED}}
+        path = FOLDER / "oracles.json"
+        path.write_text(json.dumps(found | {"rows": json.loads(distances.read_text())}, indent=1) + "\n")
+        print(f"-> {path}")
+    return code
 
 
 if __name__ == "__main__":

@@ -67,6 +67,7 @@ def gather(folder: Path) -> list[Section]:
         ("workers", _workers),
         ("growth", _growth),
         ("to-accuracy", _to_accuracy),
+        ("oracles", _oracles),
     ):
         found = read(name, folder)
         if found:
@@ -165,6 +166,15 @@ def _workers(found: dict[str, Any]) -> Section:
     ]
     head = ["workers", "tasks a second", "throughput over the fewest", "losses apart, at most"]
     return "Worker processes, one thread each: MAML on Conv-4, 16 tasks a step", conditions(found), [(head, rows)], []
+
+
+def _oracles(found: dict[str, Any]) -> Section:
+    rows = [
+        [row["test"].removeprefix("test_").replace("_", " "), row["what"], f"{row['apart']:.1e}", f"{row['limit']:.0e}"]
+        for row in found["rows"]
+    ]
+    head = ["", "compared", "‖ours - theirs‖ / ‖theirs‖", "limit"]
+    return "Solvers, closed forms and scores beside other people's", conditions(found), [(head, rows)], []
 
 
 def _growth(found: dict[str, Any]) -> Section:

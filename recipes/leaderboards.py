@@ -32,7 +32,9 @@ method of a board has the same budget and is asked the same hashed test episodes
 (Student's t); where a row was trained from several seeds, its figure is their mean and the spread between seeds
 stands beside it. *p* is that of a sign-flip test, episode by episode, that the row is as good as the first one,
 adjusted for all rows (Holm). Papers' figures stand in brackets, each under its own protocol, with far longer training.
-A row that does not clear the best floor says so. The settings behind each row are in `recipes/leaderboards`.
+A figure that does not clear the best floor says so, where floors were measured. Minutes are those on the clock until
+the weights that were kept, with one thread, most beside another row on the same processor: what fits in a budget is
+counted in steps, measured on an idle machine. The settings behind each row are in `recipes/leaderboards`.
 """
 
 
@@ -119,13 +121,12 @@ def best_first(metric: str, rows: list[Row], title: str) -> list[Row]:
     return sorted((row for row in rows if row.result(title)), key=key)
 
 
-def floors(rows: list[Row], title: str) -> tuple[Result, ...]:
-    """The floors that were measured under a protocol."""
-    for row in rows:
-        for record in row.records.get(title, []):
-            if record.floors:
-                return record.floors
-    return ()
+def floors(board: dict[str, Any], rows: list[Row], title: str) -> tuple[Result, ...]:
+    """The floors that were measured on the tasks of a protocol; in how many steps rows adapt is nothing to them."""
+    tasks = {name: {**asked, "steps": None} for name, asked in board["protocols"].items()}
+    same = [name for name in tasks if tasks[name] == tasks[title]]
+    found = (record.floors for name in same for row in rows for record in row.records.get(name, []))
+    return next((floors for floors in found if floors), ())
 
 
 def ps(rows: list[Row], title: str) -> dict[str, float]:
@@ -135,38 +136,39 @@ def ps(rows: list[Row], title: str) -> dict[str, float]:
     return dict(zip((other.name for other in results[1:]), adjusted, strict=True))
 
 
-def cell(board: dict[str, Any], row: Row, title: str) -> str:
-    """One figure of a table, with the paper's."""
+def cell(board: dict[str, Any], row: Row, title: str, lowest: tuple[Result, ...]) -> str:
+    """One figure of a table, with the paper's, and the best floor where it is not cleared."""
     metric = board["metric"]
     result = row.result(title)
-    text = shown(metric, result) + spread(metric, row.records[title]) if result else ""
+    if result is None:
+        return ""
+    text = shown(metric, result) + spread(metric, row.records[title])
     paper = board.get("published", {}).get(row.name, {}).get(title)
-    return f"{text} [{paper:g}]" if paper is not None and text else text
+    return text + (f" [{paper:g}]" if paper is not None else "") + beaten(metric, result, lowest)
 
 
-def beaten(metric: str, row: Row, title: str, lowest: tuple[Result, ...]) -> str:
-    """What a row has to say of the floors."""
-    result = row.result(title)
-    if not lowest or result is None:
+def beaten(metric: str, result: Result, lowest: tuple[Result, ...]) -> str:
+    """What a figure has to say of the floors."""
+    if not lowest:
         return ""
     better = metric == "accuracy"
     best = (max if better else min)(lowest, key=lambda floor: floor.mean)
     ahead = result.low > best.high if better else result.high < best.low
-    return "" if ahead else f" (**not ahead of {best.name}**)"
+    return "" if ahead else f" **not ahead of {best.name}**"
 
 
-def table(board: dict[str, Any], rows: list[Row], titles: list[str], lowest: tuple[Result, ...]) -> list[str]:
-    """Rows of a board that share their protocols, the best first."""
+def table(board: dict[str, Any], rows: list[Row], titles: list[str], known: list[Row]) -> list[str]:
+    """Rows of a board that share their protocols, the best first, beside the floors that any row of it knows."""
     metric, first = board["metric"], titles[0]
     ordered = best_first(metric, rows, first)
     ordered += [row for row in rows if row not in ordered]
     p = ps(ordered, first)
-    lines = [f"| method | {' | '.join(titles)} | *p* | outer steps |", "|---|" + "---|" * (len(titles) + 2)]
+    lines = [f"| method | {' | '.join(titles)} | *p* | outer steps | minutes |"]
+    lines.append("|---|" + "---|" * (len(titles) + 3))
     for row in ordered:
-        cells = [cell(board, row, title) for title in titles]
+        cells = [cell(board, row, title, floors(board, known, title)) for title in titles]
         said = "" if row.name not in p else ("< 0.001" if p[row.name] < 0.001 else f"{p[row.name]:.3f}")
-        name = f"{row.name}{beaten(metric, row, first, lowest)}"
-        lines.append(f"| {name} | {' | '.join(cells)} | {said} | {trained(row.one.run)} |")
+        lines.append(f"| {row.name} | {' | '.join(cells)} | {said} | {trained(row.one.run)} | {minutes(row.one.run)} |")
     return lines
 
 
@@ -176,9 +178,18 @@ def trained(run: RunInfo) -> str:
     return f"{whole:,}" if run.steps == whole else f"{whole:,} (kept: {run.steps:,})"
 
 
+def minutes(run: RunInfo) -> str:
+    """How long the weights that were kept took to train."""
+    return f"{run.seconds / 60:.0f}"
+
+
 def floor_lines(board: dict[str, Any], rows: list[Row], titles: list[str]) -> list[str]:
     """The floors as a table of their own."""
-    by = {title: {floor.name: floor for floor in found} for title in titles if (found := floors(rows, title))}
+    by: dict[str, dict[str, Result]] = {}
+    for title in titles:
+        found = {floor.name: floor for floor in floors(board, rows, title)}
+        if found and found not in by.values():
+            by[title] = found
     if not by:
         return []
     lines = ["", f"| floor | {' | '.join(by)} |", "|---|" + "---|" * len(by)]
@@ -216,12 +227,12 @@ def section(name: str, board: dict[str, Any]) -> list[str]:
         groups += [([title], own)] if own else []
     for titles, members in groups:
         if members:
-            lines += [*table(board, members, titles, floors(rows, titles[0])), ""]
+            lines += [*table(board, members, titles, inductive), ""]
     if transductive:
         lines += ["Transductive: all queries of an episode are seen at once, and influence each other.", ""]
-        lines += [*table(board, transductive, usual, ()), ""]
+        lines += [*table(board, transductive, usual, []), ""]
     lines += [*floor_lines(board, rows, list(board["protocols"])), ""]
-    lines += [f"- {row}: {said}" for row, said in board.get("remarks", {}).items()]
+    lines += [*(f"- {row}: {said}" for row, said in board.get("remarks", {}).items()), ""]
     picture(name, board, inductive + transductive)
     return lines
 
@@ -242,7 +253,7 @@ def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
         paper = board.get("published", {}).get(row.name, {}).get(title)
         if paper is not None:
             axes.plot(paper, place, "D", color="none", markeredgecolor="#c4572b")
-    lowest = floors(rows, title)
+    lowest = floors(board, rows, title)
     if lowest:
         best = (max if metric == "accuracy" else min)(lowest, key=lambda floor: floor.mean)
         axes.axvline(scale * best.mean, color="#777777", linestyle=":", label=f"best floor: {best.name}")

@@ -1,13 +1,19 @@
-"""The distance between our numbers and a peer's, held to a limit and shown at the end."""
+"""The distance between our numbers and a peer's, held to a limit, shown at the end and, where asked, kept."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
 
 FOUND = pytest.StashKey[list[tuple[str, str, float, float]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--distances", type=Path, help="keep the distances in this file, as JSON")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -31,5 +37,8 @@ def agrees(request: pytest.FixtureRequest) -> Callable[..., None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     if config.stash[FOUND]:
         terminalreporter.section("how far from peers")
+        if path := config.getoption("--distances"):
+            rows = [dict(zip(("test", "what", "apart", "limit"), each, strict=True)) for each in config.stash[FOUND]]
+            path.write_text(json.dumps(rows), encoding="utf-8")
     for test, what, apart, limit in config.stash[FOUND]:
         terminalreporter.write_line(f"{apart:8.1e} of {limit:.0e}  {test.removeprefix('test_')}: {what}")
