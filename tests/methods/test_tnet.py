@@ -72,6 +72,14 @@ def test_masked_rows_stay():
             assert torch.equal(same, rows)
 
 
+def test_with_even_odds_and_no_noise_every_row_steps():
+    masked, plain, episode = build(masked=True), build(), one()
+    weights = plain.adapt_for(episode.support, 5).weights
+    for name, weight in masked.adapt_for(episode.support, 5).weights.items():
+        torch.testing.assert_close(weight, weights[name])
+        assert not torch.equal(weight, masked.get_parameter(name))
+
+
 def test_odds_are_learned_and_decide_without_noise():
     method, episode = build(masked=True), one()
     noise = torch.randn(method.noise_size, dtype=torch.float64)
@@ -79,6 +87,7 @@ def test_odds_are_learned_and_decide_without_noise():
     assert all(odds.grad.abs().max() > 0 for odds in method.odds.values())
     with torch.no_grad():
         method.odds["head"].fill_(3.0)
+        method.odds["net/layers/1"].fill_(-3.0)
     weights = method.adapt_for(episode.support, 1).weights
     assert torch.equal(weights["net.layers.1.weight"], method.net.layers[1].weight)
     assert not torch.equal(weights["head.weight"], method.head.weight)

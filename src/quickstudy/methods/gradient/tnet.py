@@ -30,7 +30,7 @@ class TNet(QueryScored):
     For the layer as a whole, TW, a step on W is one whose slope was multiplied by TTᵀ: T is a learned metric. With
     masked=True it is an MT-net: each unit's row of W steps or does not, drawn for each task with learned odds (equation
     7). The draw is a Gumbel-softmax, straight through: its gradient is an estimate. Without noise, a row steps where
-    that is likelier than not.
+    that is at least as likely as not: at first all do.
 
     Args:
         net: The body; a linear head is put on its features.
@@ -114,7 +114,7 @@ class TNet(QueryScored):
         if noise:  # a logistic number of each normal one
             said = said + torch.logit(torch.special.ndtr(noise[0]), eps=1e-6)
         soft = torch.sigmoid(said / self.temperature)
-        hard = (said > 0).to(soft.dtype)
+        hard = (said >= 0).to(soft.dtype)
         masks: Float[Tensor, " units"] = hard + soft - soft.detach()
         return dict(zip(odds, torch.split(masks, [len(each) for each in odds.values()]), strict=True))
 
