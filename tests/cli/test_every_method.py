@@ -9,6 +9,7 @@ import pytest
 
 from quickstudy import registry
 from quickstudy.cli import main
+from quickstudy.core.learner import tags_of
 from quickstudy.core.settings import load, owner_of
 
 NAMES = [*registry.METHODS, *registry.VARIANTS]
@@ -35,7 +36,7 @@ def evaluated(run: str, capsys: pytest.CaptureFixture[str]) -> float:
 
 
 def those_that_learn(kind: str) -> list[str]:
-    return [name for name in NAMES if getattr(owner_of(load("method", name)).tags, kind)]
+    return [name for name in NAMES if getattr(tags_of(load("method", name)), kind)]
 
 
 @pytest.mark.parametrize("name", those_that_learn("classification"))

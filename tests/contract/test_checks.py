@@ -195,6 +195,12 @@ class OddSetting(Spoilt):
         super().__init__(item)
 
 
+class PromisesOtherwise(Spoilt):
+    @classmethod
+    def tags_with(cls, chosen):
+        return Tags(any_ways=False)
+
+
 class DetachesMeans(Spoilt):
     def adapt(self, support, *noise):
         return super().adapt(support).detach()
@@ -243,6 +249,7 @@ class Unlearns(Spoilt):
         (FiveWays, "any ways", "RuntimeError: The size of tensor"),
         (LearnsInAnAttribute, "save and load", "after save and load differ by"),
         (OddSetting, "settings", "OddSetting.cutoff"),
+        (PromisesOtherwise, "settings", r"expected those of tags_with: .*any_ways=False.* Set them in __init__"),
         (DetachesMeans, "gradients", "differs from central differences by"),
         (NeverLearns, "learns", "expected the first ahead of both"),
         (Unlearns, "learns", "expected the first ahead of both"),

@@ -51,7 +51,7 @@ class InUse(MetaLearner):
     def __init__(self, method: MetaLearner, slots: int) -> None:
         super().__init__()
         self.method, self.slots, self.noise_size = method, slots, method.noise_size
-        self.tags = method.tags  # type: ignore[misc]  # those of the method, whichever it is
+        self.tags = method.tags
 
     def adapt(self, support: Examples, *noise: Tensor) -> Any:
         y = F.pad(support.y, (0, self.slots - support.y.shape[-1]))

@@ -18,10 +18,10 @@ from quickstudy.bundle.card import card
 from quickstudy.bundle.manifest import FORMAT, Known, Manifest, parse, render
 from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core import files
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, tags_of
 from quickstudy.core.packed import pack
 from quickstudy.core.predictions import Likelihood
-from quickstudy.core.settings import dump, owner_of
+from quickstudy.core.settings import dump
 from quickstudy.encoders import Encoder
 from quickstudy.errors import BundleError, CheckpointError, QuickstudyError
 from quickstudy.train.parts import Parts
@@ -57,7 +57,7 @@ def write(folder: Path, contents: Contents, weights: bytes, *, replace: bool) ->
         BundleError: something stands there that may not be replaced, or it cannot be written or read back.
     """
     entries = _entries(contents, weights)
-    fixed = contents.likelihood == "categorical" and not owner_of(contents.parts.method).tags.any_ways
+    fixed = contents.likelihood == "categorical" and not tags_of(contents.parts.method).any_ways
     with in_place(folder, replace=replace) as draft:
         files.write(draft / WEIGHTS, weights)
         files.write(draft / CARD, card(entries, contents.encoder.kind, contents.parts.outputs if fixed else None))

@@ -42,7 +42,7 @@ def _check(name: str, needs: str = "", classes: bool = False) -> Callable[[Check
         def claimed(subject: Subject) -> str | None:
             if classes and subject.kind == "gaussian":
                 raise NotApplicable("real-valued targets have no classes")
-            if needs and not getattr(subject.cls.tags, needs):
+            if needs and not getattr(subject.tags, needs):
                 raise NotApplicable(f"not claimed: tags.{needs}=False")
             return check(subject)
 
@@ -238,7 +238,7 @@ def _save_and_load(subject: Subject) -> None:
 
 @_check("settings")
 def _settings(subject: Subject) -> None:
-    """Its settings, written as YAML and read back, are equal and make the same module."""
+    """Its settings, written as YAML and read back, are equal and make the same module, which promises what they do."""
     text = yaml.safe_dump(settings.dump(subject.chosen))
     read = {name: value for name, value in yaml.safe_load(text).items() if name != "name"}
     back = settings.settings_of(subject.cls)(**read)
@@ -247,6 +247,9 @@ def _settings(subject: Subject) -> None:
     twin = Subject(subject.cls, back, subject.net, subject.item, subject.kind)
     weights = subject.build().state_dict(), twin.build().state_dict()
     probe.same(*weights, "the weights that the settings make", exact=True)
+    own = subject.build().tags
+    if own != subject.tags:
+        raise MethodError(f"its tags are {own}; expected those of tags_with: {subject.tags}. Set them in __init__.")
 
 
 @_check("gradients")
@@ -304,7 +307,7 @@ def _learns(subject: Subject) -> str:
 
 
 def _train(subject: Subject, method: MetaLearner, optimizer: torch.optim.Optimizer, steps: range) -> None:
-    pool = subject.cls.tags.trains_on == "pool"
+    pool = subject.tags.trains_on == "pool"
     for step in steps:
         indices = [step] if pool else range(step * TASKS, (step + 1) * TASKS)
         batch = subject.training(indices, torch.float32)

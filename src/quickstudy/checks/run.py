@@ -10,7 +10,7 @@ from quickstudy import registry
 from quickstudy.checks.contract import CHECKS, Check, NotApplicable
 from quickstudy.checks.subject import Subject
 from quickstudy.core import settings
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Likelihood
 from quickstudy.errors import MethodError, SettingsError
 
@@ -112,17 +112,17 @@ def cases(
     if not (isinstance(cls, type) and issubclass(cls, MetaLearner)):
         raise MethodError(f"{cls!r} is not a meta-learner. Inherit quickstudy.MetaLearner or quickstudy.QueryScored.")
     names = list(CHECKS if only is None else only)
-    _refuse_unknown(names, cls)
-    own = registry.VARIANTS.get(method, {}).get("exceptions", {}) if isinstance(method, str) else {}
-    exceptions = {**cls.tags.exceptions, **own}
-    claimed = {"categorical": cls.tags.classification, "gaussian": cls.tags.regression}
+    given = dict(chosen or {})
+    tags = cls.tags_with(settings.settings_of(cls)(**given))
+    _refuse_unknown(names, cls, tags)
+    claimed = {"categorical": tags.classification, "gaussian": tags.regression}
     kinds: list[Likelihood] = [kind for kind in get_args(Likelihood) if claimed[kind]]
     found = []
     for kind in kinds:
-        subject = _subject(cls, dict(chosen or {}), net, item or cls.tags.item or (16,), kind)
+        subject = _subject(cls, dict(given), net, item or tags.item or (16,), kind)
         label = REGRESSION if kind == "gaussian" else ""
         for name in names:
-            reason = exceptions.get(name + label) or exceptions.get(name, "")
+            reason = tags.exceptions.get(name + label) or tags.exceptions.get(name, "")
             found.append(Case(name + label, CHECKS[name], subject, reason))
     return found
 
@@ -151,12 +151,12 @@ def _label(method: str | type) -> str:
     return method if isinstance(method, str) else method.__name__
 
 
-def _refuse_unknown(names: list[str], cls: type[MetaLearner]) -> None:
+def _refuse_unknown(names: list[str], cls: type[MetaLearner], tags: Tags) -> None:
     known = ", ".join(CHECKS)
     for name in names:
         if name not in CHECKS:
             raise SettingsError(f"no check named {name!r}{registry.closest(name, CHECKS) or '.'} Known: {known}.")
-    for name in cls.tags.exceptions:
+    for name in tags.exceptions:
         if name.removesuffix(REGRESSION) not in CHECKS:
             raise MethodError(
                 f"{cls.__name__}.tags.exceptions names a check {name!r} that does not exist"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from quickstudy.core import chance, settings
 from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.how import How
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, Tags
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.shapes import Tensor
 from quickstudy.tasks.sines import Sines
@@ -34,6 +34,11 @@ class Subject:
     net: Any
     item: tuple[int, ...]
     kind: Likelihood
+
+    @property
+    def tags(self) -> Tags:
+        """What the method promises with these settings."""
+        return self.cls.tags_with(self.chosen)
 
     def fresh(self, seed: int = 0) -> MetaLearner:
         """The method as its author initialises it, in float32."""
@@ -63,7 +68,7 @@ class Subject:
 
     def training(self, indices: Indices, dtype: torch.dtype = torch.float64) -> Episode:
         """What `meta_loss` takes: episodes, or flat batches of the pool."""
-        if self.cls.tags.trains_on == "episodes":
+        if self.tags.trains_on == "episodes":
             return self.episodes(indices, dtype)
         if self.kind == "categorical":
             return to_device(_flat_clusters(indices, self.item), "cpu", dtype)
@@ -78,7 +83,7 @@ class Subject:
     @property
     def how(self) -> How:
         """How tasks are run together."""
-        return "map" if self.cls.tags.maps else "loop"
+        return "map" if self.tags.maps else "loop"
 
 
 def _clusters(indices: Indices, item: tuple[int, ...], ways: int) -> Episode:

@@ -20,7 +20,7 @@ from quickstudy import registry
 from quickstudy.cli import recipe, screen
 from quickstudy.cli.flags import overlay
 from quickstudy.core import files
-from quickstudy.core.learner import Stepwise
+from quickstudy.core.learner import Stepwise, tags_of
 from quickstudy.core.predictions import Metric
 from quickstudy.core.settings import load, owner_of
 from quickstudy.core.workers import Workers, torchrun
@@ -296,7 +296,7 @@ def _interruptible(workers: Workers) -> Iterator[None]:
 def _sharing(run: Run, workers: Workers) -> Workers:
     """The workers, if each has something to do in a step of the run."""
     settings = run.settings
-    flat = owner_of(settings.method).tags.trains_on == "pool"
+    flat = tags_of(settings.method).trains_on == "pool"
     tasks = 1 if flat else settings.training.batch
     if workers.count > tasks:
         what = "one flat batch, which cannot be shared" if flat else f"{tasks} tasks"

@@ -10,17 +10,17 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Hashable
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import nn
 
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.predictions import Prediction
-from quickstudy.core.settings import Configurable
+from quickstudy.core.settings import Configurable, owner_of
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["MetaLearner", "QueryScored", "Stepwise", "Tags"]
+__all__ = ["MetaLearner", "QueryScored", "Stepwise", "Tags", "tags_of"]
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,9 @@ class MetaLearner(Configurable, nn.Module, ABC):
     arguments.
     """
 
-    tags: ClassVar[Tags] = Tags()
+    tags: Tags = Tags()
+    """What it promises. Where that depends on its settings, `tags_with` says how, and `__init__` sets it."""
+
     noise_size: int = 0
     estimated: str = ""
     """Why the gradient of `meta_loss` is an estimate and not its derivative; empty where it is the derivative."""
@@ -70,6 +72,11 @@ class MetaLearner(Configurable, nn.Module, ABC):
 
     needs_start: str = ""
     """Why it can only be trained after `start_from`; empty where it begins from nothing as well."""
+
+    @classmethod
+    def tags_with(cls, chosen: Any) -> Tags:
+        """What it promises with these settings: the same with all of them, unless overridden."""
+        return cls.tags
 
     @abstractmethod
     def adapt(self, support: Examples, *noise: Float[Tensor, " size"]) -> Any:
@@ -121,6 +128,12 @@ class QueryScored(MetaLearner):
         learner = self.adapt(episode.support, *noise)
         query = episode.query
         return masked_mean(self.predict(learner, query.x).nll(query.y), query.mask)
+
+
+def tags_of(chosen: Any) -> Tags:
+    """What the method that these settings are of promises with them."""
+    tags: Tags = owner_of(chosen).tags_with(chosen)
+    return tags
 
 
 @runtime_checkable

@@ -12,7 +12,7 @@ from torch import nn
 
 from quickstudy import registry
 from quickstudy.bundle import Bundle
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, Tags, tags_of
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import load, make, owner_of
 from quickstudy.encoders import VectorEncoder
@@ -47,7 +47,7 @@ def by_name(model: Any, item: tuple[int, ...], outputs: int, likelihood: Likelih
     """
     chosen = _settings(model, likelihood)
     cls = owner_of(chosen)
-    _check_learns(cls, None, likelihood)
+    _check_learns(cls, tags_of(chosen), None, likelihood)
     if "likelihood" in {field.name for field in dataclasses.fields(chosen)}:
         chosen = dataclasses.replace(chosen, likelihood=likelihood)
     with torch.random.fork_rng(devices=[]):
@@ -65,7 +65,7 @@ def at_hand(method: MetaLearner, item: tuple[int, ...], outputs: int, likelihood
     Raises:
         SettingsError: it learns the other kind of task.
     """
-    _check_learns(type(method), getattr(method, "likelihood", None), likelihood)
+    _check_learns(type(method), method.tags, getattr(method, "likelihood", None), likelihood)
     return _of(method, item, outputs, likelihood)
 
 
@@ -90,7 +90,7 @@ def opened(model: Any, likelihood: Likelihood) -> Bundle:
             f"model is {type(model).__name__}; expected a method's name, settings or instance, a bundle, or the folder "
             "of a bundle or run."
         )
-    _check_learns(type(model.method), model.likelihood, likelihood)
+    _check_learns(type(model.method), model.method.tags, model.likelihood, likelihood)
     return model
 
 
@@ -98,8 +98,8 @@ def _of(method: MetaLearner, item: tuple[int, ...], outputs: int, likelihood: Li
     return Bundle(method, VectorEncoder(item=item), name="estimator", outputs=outputs, likelihood=likelihood)
 
 
-def _check_learns(cls: type[MetaLearner], kind: Likelihood | None, likelihood: Likelihood) -> None:
-    able = cls.tags.classification if likelihood == "categorical" else cls.tags.regression
+def _check_learns(cls: type[MetaLearner], tags: Tags, kind: Likelihood | None, likelihood: Likelihood) -> None:
+    able = tags.classification if likelihood == "categorical" else tags.regression
     if able and kind in (None, likelihood):
         return
     if likelihood == "categorical":

@@ -9,7 +9,7 @@ from typing import Any
 
 from quickstudy import registry
 from quickstudy.core import chance
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, tags_of
 from quickstudy.core.settings import load, owner_of
 from quickstudy.core.workers import Workers
 from quickstudy.train.loop import Step, fit
@@ -47,7 +47,7 @@ def make_floors(
     for name, entry in registry.FLOORS.items():
         settings: dict[str, Any] = dict(entry["settings"])  # type: ignore[call-overload]
         method = load("method", {"name": entry["method"], **settings})
-        if values and not owner_of(method).tags.regression:
+        if values and not tags_of(method).regression:
             continue
         net = load("net", str(entry["net"])) if "net" in entry else _comparable(run)
         floor = dataclasses.replace(run, method=method, net=net, train={}, training=training)

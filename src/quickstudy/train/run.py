@@ -22,7 +22,7 @@ import yaml
 import quickstudy
 from quickstudy import registry
 from quickstudy.core import files
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import MetaLearner, tags_of
 from quickstudy.core.settings import Choice, Size, dump, load, owner_of, settings
 from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
@@ -86,7 +86,7 @@ class RunSettings:
 def training_source(run: RunSettings) -> TaskSource:
     """The training episodes of a run, in the shape that its method and its batches need."""
     training = run.training
-    if owner_of(run.method).tags.trains_on == "pool":
+    if tags_of(run.method).trains_on == "pool":
         return _family(run).pool(training.split, training.seed, batch=POOL_EXAMPLES * training.batch)
     return _family(run).source(training.split, training.seed)
 
@@ -135,18 +135,19 @@ def parts_of(run: RunSettings) -> Parts:
 
 def _check_fit(run: RunSettings, source: TaskSource) -> None:
     """Refuse tasks that the method does not claim to learn, before they fail somewhere inside it."""
-    method = owner_of(run.method)
-    if source.likelihood == "gaussian" and not method.tags.regression:
+    method, tags = owner_of(run.method), tags_of(run.method)
+    if source.likelihood == "gaussian" and not tags.regression:
+        setting = " with these settings" if method.tags.regression else ""
         raise SettingsError(
-            f"{registry.name_of(method)} learns classes, and {registry.name_of(type(run.tasks))} has real values to "
-            "predict. Choose a method for regression, such as maml."
+            f"{registry.name_of(method)}{setting} learns classes, and {registry.name_of(type(run.tasks))} has real "
+            "values to predict. Choose a method for regression, such as reptile."
         )
-    if source.likelihood == "categorical" and not method.tags.classification:
+    if source.likelihood == "categorical" and not tags.classification:
         raise SettingsError(
             f"{registry.name_of(method)} learns real values, and {registry.name_of(type(run.tasks))} has classes to "
             "tell apart. Choose a method for classes, such as protonet."
         )
-    if method.tags.any_ways or source.likelihood == "gaussian":
+    if tags.any_ways or source.likelihood == "gaussian":
         return
     trained, evaluated = (getattr(family, "ways", None) for family in (_family(run), run.tasks))
     if trained != evaluated or isinstance(trained, tuple):
