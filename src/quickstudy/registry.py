@@ -123,6 +123,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "settings": {"adapts": "head"},
         "summary": "MAML whose inner steps move the head alone (Raghu et al. 2020).",
     },
+    "anil-tied": {
+        "name": "maml",
+        "settings": {"adapts": "head", "head": "tied"},
+        "summary": "ANIL whose head starts alike for every class, however many there are (Raghu et al. 2020).",
+    },
     "boil": {
         "name": "maml",
         "settings": {"adapts": "body", "rule": {"name": "sgd", "rate": 0.5}},

@@ -24,7 +24,7 @@ def support_of(subject: Any, number: int, ways: int, shots: int) -> tuple[torch.
     return episode.support.x[kept], [labels[at] for at in kept], episode.query.x
 
 
-@pytest.mark.parametrize("name", registry.METHODS)
+@pytest.mark.parametrize("name", [*registry.METHODS, "anil-tied"])
 def test_many_is_one_by_one(name: str) -> None:
     """Tasks of other shots, and of other ways where the method takes them, padded together and alone."""
     if not registry.get("method", name).tags.classification:

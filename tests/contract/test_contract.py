@@ -35,6 +35,11 @@ def test_maml_with_adam(case):
     hold(case)
 
 
+@parametrised("maml", chosen={"head": "tied", "steps": 2})
+def test_maml_with_a_tied_head(case):
+    hold(case)
+
+
 @parametrised("protonet", chosen={"distance": "cosine", "temperature": 0.1})
 def test_cosine_protonet(case):
     hold(case)

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 from helpers import random_episodes
-from quickstudy import MAML, SGD, Adam, Episode, Examples, LearnedRates, over_tasks
+from quickstudy import MAML, SGD, Adam, Episode, Examples, LearnedRates, over_tasks, registry
 from quickstudy.core import tree
-from quickstudy.core.learner import Stepwise
+from quickstudy.core.learner import Stepwise, Tags, tags_of
+from quickstudy.core.settings import load
 from quickstudy.errors import MethodError, SettingsError
 from quickstudy.nets import MLP, Conv4, Flatten
 
@@ -113,6 +114,72 @@ def test_anil_is_maml_whose_body_has_rates_of_zero():
         torch.testing.assert_close(slope, want)
 
 
+def of_ways(ways: int, seed: int = 0) -> Episode:
+    return tree.map_leaves(lambda leaf: leaf[0], random_episodes(tasks=1, ways=ways, dtype=torch.float64, seed=seed))
+
+
+def same_rows(tied: MAML, ways: int, **settings) -> MAML:
+    """MAML with a head for each of so many classes, whose rows are all the tied one and whose bias never moves."""
+    full = MAML(tied.net, ways, rule=LearnedRates(rate=0.3), steps=3, **settings).double()
+    with torch.no_grad():
+        full.head.weight.copy_(tied.head.weight.expand(ways, -1))
+        full.rates["head/bias"].zero_()
+    return full
+
+
+@pytest.mark.parametrize("adapts", ["all", "head"])
+def test_a_tied_head_is_one_whose_rows_start_alike(adapts):
+    """For any number of ways; the meta-gradient of its one row is the sum of theirs."""
+    tied = conv(adapts=adapts, head="tied", rule=SGD(rate=0.3), steps=3)
+    assert {name: tuple(weight.shape) for name, weight in tied.head.named_parameters()} == {"weight": (1, 4)}
+    for ways in (2, 5):
+        full, episode = same_rows(tied, ways, adapts=adapts), of_ways(ways)
+        learner = tied.adapt(episode.support)
+        assert learner.weights["head.weight"].shape == (ways, 4)
+        torch.testing.assert_close(
+            learner.weights, {n: w for n, w in full.adapt(episode.support).weights.items() if n != "head.bias"}
+        )
+        loss, expected = tied.meta_loss(episode), full.meta_loss(episode)
+        torch.testing.assert_close(loss, expected)
+        slopes = torch.autograd.grad(loss, [*tied.net.parameters(), tied.head.weight])
+        wanted = torch.autograd.grad(expected, [*full.net.parameters(), full.head.weight])
+        for slope, want in zip(slopes, [*wanted[:-1], wanted[-1].sum(0, keepdim=True)], strict=True):
+            torch.testing.assert_close(slope, want)
+
+
+@pytest.mark.parametrize("rule", [*registry.RULES])
+def test_classes_of_a_tied_head_change_places_by_every_rule(rule):
+    """With no steps it says nothing of classes; with them it says the same of classes by whatever name."""
+    method = conv(head="tied", rule=rule, steps=2)
+    names = torch.tensor([2, 0, 3, 1])
+    for ways in (4, 3):
+        episode = of_ways(ways)
+        order = names[names < ways]
+        other = episode.support._replace(y=episode.support.y[:, order])
+        said = method.predict(method.adapt(episode.support), episode.query.x).mean
+        renamed = method.predict(method.adapt(other), episode.query.x).mean
+        torch.testing.assert_close(said[:, order], renamed)
+        assert (said - 1 / ways).abs().max() > 1e-6
+        even = method.predict(method.adapt_for(episode.support, 0), episode.query.x).mean
+        torch.testing.assert_close(even, torch.full_like(even, 1 / ways))
+
+
+def test_a_tied_head_promises_other_things():
+    method = conv(head="tied")
+    assert method.tags == tags_of(method.settings) == tags_of(load("method", "anil-tied"))
+    assert method.tags == Tags(any_ways=True, relabels=True, regression=False)
+    assert conv().tags == tags_of(load("method", "anil")) == Tags(any_ways=False, relabels=False, regression=True)
+
+
+@pytest.mark.parametrize(
+    ("mistake", "got"),
+    [({"adapts": "body"}, "adapts='body' and likelihood='categorical'"), ({"likelihood": "gaussian"}, "'gaussian'")],
+)
+def test_a_tied_head_must_step_and_have_classes(mistake, got):
+    with pytest.raises(SettingsError, match=rf"head='tied' starts every class alike.*got .*{got}.* or choose"):
+        conv(head="tied", **mistake)
+
+
 def test_exact_is_unrolled():
     episode = one()
     slopes = {}
@@ -199,7 +266,6 @@ def test_boil_is_maml_whose_head_has_rates_of_zero():
 
 
 def test_a_variant_is_a_name_for_settings():
-    from quickstudy.core.settings import load
-
     assert load("method", "anil") == MAML.Settings(adapts="head")
+    assert load("method", "anil-tied") == MAML.Settings(adapts="head", head="tied")
     assert load("method", {"name": "meta-sgd", "steps": 3}) == MAML.Settings(rule=LearnedRates(rate=0.1), steps=3)

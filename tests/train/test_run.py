@@ -197,4 +197,8 @@ def test_methods_refuse_tasks_that_they_cannot_learn() -> None:
     with pytest.raises(SettingsError, match=r"got ways \(2, 4\)"):
         build_method(dots("maml", tasks={"name": "train.runs:Dots", "ways": [2, 4]}))
     build_method(dots("protonet", train={"ways": 4}))
+    for ways in (4, [2, 4]):  # what is claimed depends on settings
+        build_method(dots("anil-tied", train={"ways": ways}))
+    with pytest.raises(SettingsError, match="maml with these settings learns classes, and sines has real values"):
+        build_method(RunSettings.read({"method": "anil-tied", "tasks": "sines"}))
     build_method(dots("maml", train={"shots": 2}))

@@ -52,5 +52,7 @@ def _turned(name: str, slope: Tensor, learned: Params) -> Tensor:
     for axis in range(turned.ndim):
         matrix = learned[f"{name}.axis{axis}"]
         last = turned.movedim(axis, -1)
-        turned = (last @ matrix.T if matrix.ndim == 2 else last * matrix).movedim(-1, axis)
+        # one factor serves an axis of any length: the row of a tied head becomes as many as there are classes
+        whole = matrix.ndim == 2 and len(matrix) > 1
+        turned = (last @ matrix.T if whole else last * matrix.flatten()).movedim(-1, axis)
     return turned.reshape(slope.shape)

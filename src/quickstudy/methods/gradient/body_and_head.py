@@ -36,6 +36,7 @@ __all__ = [
     "query_loss",
     "settled",
     "support_loss",
+    "tied_head",
     "weights_of",
     "width_of",
 ]
@@ -76,6 +77,13 @@ def linear_head(features: int, outputs: int) -> nn.Linear:
     head = nn.Linear(features, outputs)
     nn.init.normal_(head.weight, std=0.01)
     nn.init.zeros_(head.bias)
+    return head
+
+
+def tied_head(features: int) -> nn.Linear:
+    """One row of such weights, where every class can start; without a bias, for one that all share says nothing."""
+    head = nn.Linear(features, 1, bias=False)
+    nn.init.normal_(head.weight, std=0.01)
     return head
 
 
@@ -230,4 +238,4 @@ def _head_loss(
 
 
 def _outputs(weights: Params, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:
-    return F.linear(features, weights["head.weight"], weights["head.bias"])
+    return F.linear(features, weights["head.weight"], weights.get("head.bias"))

@@ -1,8 +1,8 @@
-"""Model-agnostic meta-learning, first-order MAML and ANIL."""
+"""Model-agnostic meta-learning, first-order MAML and ANIL, with a start for each class or one for all."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from torch import nn
 
@@ -11,12 +11,24 @@ from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Choice, Count
 from quickstudy.core.shapes import Shaped, Tensor
+from quickstudy.errors import SettingsError
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, linear_head, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import (
+    Adapted,
+    given,
+    kept,
+    linear_head,
+    tied_head,
+    weights_of,
+    width_of,
+)
 
 __all__ = ["MAML"]
+
+TIED = Tags()
+"""What a tied head promises: any number of ways, and classes that can change places; but no real values."""
 
 
 class MAML(QueryScored):
@@ -30,6 +42,11 @@ class MAML(QueryScored):
     adapts="body"; Meta-SGD (Li et al. 2017) is rule=LearnedRates(). Rules that learn how to step make further methods:
     see `quickstudy list`.
 
+    A head per class starts each class somewhere else, so that it has a fixed number of ways, and its answers depend on
+    which class comes first. With head="tied" one vector, without a bias, is where every class starts: any number of
+    ways, and classes that can change places. The steps tell them apart. Together with adapts="all" that is
+    UNICORN-MAML (Ye and Chao 2022).
+
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
@@ -38,7 +55,11 @@ class MAML(QueryScored):
             one-shot here; 0.4 works as well.
         gradient: How the adapted weights depend on the initial ones.
         adapts: Which weights change: all of them, only the head, or only the body.
+        head: Where the head of each class starts: at weights of its own ("per-class"), or where all do ("tied").
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
+
+    Raises:
+        SettingsError: a tied head is asked for where it could not learn: if it does not step, or has no classes.
     """
 
     tags = Tags(
@@ -56,18 +77,32 @@ class MAML(QueryScored):
         rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.4),
         gradient: Gradient = "exact",
         adapts: Literal["all", "head", "body"] = "all",
+        head: Literal["per-class", "tied"] = "per-class",
         likelihood: Likelihood = "categorical",
     ) -> None:
         super().__init__()
+        tied = head == "tied"
+        if tied and (adapts == "body" or likelihood == "gaussian"):
+            raise SettingsError(
+                f"head='tied' starts every class alike, and its steps tell them apart; got adapts={adapts!r} and "
+                f"likelihood={likelihood!r}. Let the head step (adapts='all' or 'head') and learn classes, or choose "
+                "head='per-class'."
+            )
         self.net = net
-        self.head = linear_head(width_of(net), outputs)
+        self.head = tied_head(width_of(net)) if tied else linear_head(width_of(net), outputs)
+        self.tied = tied
+        self.tags = TIED if tied else type(self).tags
         self.steps = steps
         self.rule = rule
         self.gradient = gradient
         self.adapts = adapts
         self.likelihood = likelihood
         self.estimated = rule.estimated
-        self.rates = kept(rule.learned(self._start()))
+        self.rates = kept(rule.learned(self._start(ways=1)))
+
+    @classmethod
+    def tags_with(cls, chosen: Any) -> Tags:
+        return TIED if chosen.head == "tied" else cls.tags
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)
@@ -76,7 +111,7 @@ class MAML(QueryScored):
         """The learner after `steps` steps; 0 is the initial one."""
         return body_and_head.adapt(
             self.net,
-            self._start(),
+            self._start(support.y.shape[-1]),
             support,
             kind=self.likelihood,
             rule=self.rule,
@@ -89,9 +124,11 @@ class MAML(QueryScored):
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
         return body_and_head.predict(self.net, learner, x, self.likelihood, fixed=self._fixed())
 
-    def _start(self) -> Params:
-        """The weights that step, as they start."""
+    def _start(self, ways: int) -> Params:
+        """The weights that step, as they start; a tied head for so many ways."""
         net, head = weights_of(net=self.net), weights_of(head=self.head)
+        if self.tied:
+            head = {name: weight.repeat(ways, 1) for name, weight in head.items()}
         return {"all": net | head, "head": head, "body": net}[self.adapts]
 
     def _fixed(self) -> Params:
