@@ -150,6 +150,34 @@ def test_every_step_of_the_path_has_a_meta_gradient():
         torch.testing.assert_close(exact, unrolled)
 
 
+@pytest.mark.parametrize("gradient", ["exact", "first-order", "last-2", "unrolled"])
+def test_each_step_may_have_data_of_its_own(gradient):
+    """A list has that of each step, and the last of it serves all later ones; gradients flow into every entry."""
+    steps, rule = 5, SGD(rate=0.3)
+    constant = {"first-order": steps, "last-2": steps - 2}.get(gradient, 0)
+    params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+    sets = [support(seed) for seed in (5, 15, 25)]
+    inputs = [x.requires_grad_() for x, _, _ in sets]
+    ends = [unroll(loss, params, sets, rule=rule, steps=steps, gradient=gradient)[-1]]
+    ends.append(descend(loss, params, sets, rule=rule, steps=steps, gradient=gradient))
+    moving = params
+    for number, at in enumerate((0, 1, 2, 2, 2)):
+        slopes = torch.autograd.grad(loss(moving, *sets[at]), list(moving.values()), create_graph=True)
+        slope = dict(zip(moving, slopes, strict=True))
+        slope = tree.map_leaves(torch.Tensor.detach, slope) if number < constant else slope
+        moving, _ = rule.step(moving, slope, (), {})
+    wanted = [*params.values(), *inputs]
+
+    def back(end):
+        return torch.autograd.grad(loss(end, *support(40)), wanted, allow_unused=True, materialize_grads=True)
+
+    expected = back(moving)
+    assert gradient == "first-order" or expected[-1].abs().max() > 1e-3
+    for end in ends:
+        for ours, theirs in zip((*end.values(), *back(end)), (*moving.values(), *expected), strict=True):
+            torch.testing.assert_close(ours, theirs)
+
+
 def test_no_steps_stay_at_the_start():
     params = start()
     assert unroll(loss, params, support(), rule=SGD(), steps=0) == [params]
@@ -269,6 +297,16 @@ def test_where_it_ends_and_the_derivative_of_it_are_the_same_in_stretches(rule, 
     whole, expected = slopes(lambda *given, **asked: unroll(*given, **asked, gradient="unrolled")[-1])
     for ours, theirs in zip((*end.values(), *found), (*whole.values(), *expected), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-11)
+
+
+def test_stretches_count_their_steps(stretched):
+    sets = [support(seed) for seed in range(11)]
+    params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+    whole = unroll(loss, params, sets, rule=SGD(rate=0.3), steps=12, gradient="unrolled")[-1]
+    end = descend(loss, params, sets, rule=SGD(rate=0.3), steps=12)
+    assert len(stretched) == 4
+    for name, value in end.items():
+        torch.testing.assert_close(value, whole[name])
 
 
 def test_stretches_are_for_plain_differentiation(stretched):

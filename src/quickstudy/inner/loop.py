@@ -44,13 +44,14 @@ PATH = 2**25
 """Bytes of the parameters of steps to compute again above which not all of them are kept."""
 
 Loss = Callable[..., Tensor]
+Data = tuple[Any, ...] | list[tuple[Any, ...]]
 Slope = Callable[[Loss, Params, tuple[Any, ...]], Params]
 
 
 def unroll(
     loss: Loss,
     params: Params,
-    data: tuple[Any, ...],
+    data: Data,
     *,
     rule: Rule,
     steps: int,
@@ -64,7 +65,8 @@ def unroll(
             `vmap` only what is passed is mapped, and only what is passed gets a meta-gradient.
         params: Where the steps start.
         data: What the loss is computed from (a support set, the weights that do not adapt). Meta-gradients flow to
-            every floating-point tensor in it.
+            every floating-point tensor in it. A list has what the loss of each step is computed from; steps after its
+            last take the last.
         rule: How a slope becomes a step.
         steps: How many steps, 0 or more.
         gradient: One of `Gradient`.
@@ -75,8 +77,8 @@ def unroll(
     """
     learned = rule.learned(params) if learned is None else learned
     state, path = rule.start(params), [params]
-    for slope_of in _slopes(gradient, steps, _stored(params, data)):
-        params, state = _Steps(rule, loss, [slope_of]).end(params, state, data, learned)
+    for number, slope_of in enumerate(_slopes(gradient, steps, _stored(params, data))):
+        params, state = _Steps(rule, loss, [slope_of], number).end(params, state, data, learned)
         path.append(params)
     return path
 
@@ -84,7 +86,7 @@ def unroll(
 def descend(
     loss: Loss,
     params: Params,
-    data: tuple[Any, ...],
+    data: Data,
     *,
     rule: Rule,
     steps: int,
@@ -103,24 +105,31 @@ def descend(
     if gradient == "exact" and far * _size(params) > PATH and _plainly_differentiated((params, data, learned)):
         length = math.isqrt(far)
         for first in range(0, far, length):
-            some = _Steps(rule, loss, slopes[first : min(first + length, far)])
+            some = _Steps(rule, loss, slopes[first : min(first + length, far)], first)
             params, state = stretch(some.end, params, state, data, learned)
-        slopes = slopes[far:]
-    return _Steps(rule, loss, slopes).end(params, state, data, learned)[0]
+    else:
+        far = 0
+    return _Steps(rule, loss, slopes[far:], far).end(params, state, data, learned)[0]
 
 
 class _Steps(NamedTuple):
-    """Steps of an inner loop: of which rule, down which loss, and how each slope is taken."""
+    """Steps of an inner loop: of which rule, down which loss, how each slope is taken, and the number of the first."""
 
     rule: Rule
     loss: Loss
     slopes: list[Slope]
+    first: int
 
-    def end(self, params: Params, state: Any, data: tuple[Any, ...], learned: Params) -> tuple[Params, Any]:
+    def end(self, params: Params, state: Any, data: Data, learned: Params) -> tuple[Params, Any]:
         """The parameters and the rule's state after them."""
-        for slope_of in self.slopes:
-            params, state = self.rule.step(params, slope_of(self.loss, params, data), state, learned)
+        for number, slope_of in enumerate(self.slopes, self.first):
+            params, state = self.rule.step(params, slope_of(self.loss, params, _at(data, number)), state, learned)
         return params, state
+
+
+def _at(data: Data, number: int) -> tuple[Any, ...]:
+    """What the loss of a step is computed from."""
+    return data[min(number, len(data) - 1)] if isinstance(data, list) else data
 
 
 def _size(values: Any) -> int:
@@ -133,9 +142,9 @@ def _plainly_differentiated(values: Any) -> bool:
     return torch.is_grad_enabled() and not _transformed() and any(leaf.requires_grad for leaf in tree.leaves(values))
 
 
-def _stored(params: Params, data: tuple[Any, ...]) -> int:
+def _stored(params: Params, data: Data) -> int:
     """How many of the last steps are kept of an exact inner loop."""
-    small = _size((params, data)) <= SMALL and all(leaf.ndim <= 2 for leaf in params.values())
+    small = _size((params, _at(data, 0))) <= SMALL and all(leaf.ndim <= 2 for leaf in params.values())
     return MANY if small else STORED
 
 

@@ -1,7 +1,7 @@
 """A net with a linear head, adapted by gradient steps: what MAML, its variants and fine-tuning share.
 
 Weights are named as in a module with the parts `net` and `head`. Some of them step; others may be `fixed`: part of the
-loss and of the meta-gradient, but the same after each step. Where only the head steps the body needs no mention, and is
+loss and of the meta-gradient, but moved by no step. Where only the head steps the body needs no mention, and is
 passed through once.
 """
 
@@ -107,7 +107,7 @@ def path(
     steps: int,
     gradient: Gradient,
     learned: Params | None = None,
-    fixed: Params | None = None,
+    fixed: Params | list[Params] | None = None,
     compose: Compose | None = None,
 ) -> list[Params]:
     """The weights before, between and after `steps` steps from `start` down the mean loss of the support.
@@ -122,7 +122,8 @@ def path(
         gradient: As `inner.unroll` takes it.
         learned: What the rule has learned.
         fixed: Weights that the loss depends on and that do not step. They may be left out where only the head steps:
-            the net's own stand in for them.
+            the net's own stand in for them. A list has those of the loss of each step; steps after its last take the
+            last.
         compose: Makes the weights of net and head of those that step and those that are fixed; by default they are
             those weights.
     """
@@ -136,15 +137,16 @@ def _problem(
     support: Examples,
     *,
     kind: Likelihood,
-    fixed: Params | None,
+    fixed: Params | list[Params] | None,
     compose: Compose | None,
-) -> tuple[Callable[..., Tensor], tuple[Any, ...]]:
-    """The loss that the steps go down, and what it is computed from."""
-    if _body(start) or fixed:
-        return partial(support_loss, net=net, kind=kind, compose=compose), (fixed or {}, support)
+) -> tuple[Callable[..., Tensor], list[tuple[Any, ...]]]:
+    """The loss that the steps go down, and what it is computed from at each, or at all."""
+    by_step = fixed if isinstance(fixed, list) else [fixed or {}]
+    if _body(start) or any(by_step):
+        return partial(support_loss, net=net, kind=kind, compose=compose), [(each, support) for each in by_step]
     # The body is the same at every step: one pass through it serves them all.
     features, _ = apply(net, None, support.x, mask=support.mask)
-    return partial(_head_loss, kind), (features, support)
+    return partial(_head_loss, kind), [(features, support)]
 
 
 def support_loss(
