@@ -55,11 +55,106 @@ def test_every_layer_and_step_has_a_rate():
     assert all(torch.equal(two[name], five[name]) for name in two)
 
 
-def test_scales_and_shifts_of_norms_are_learned_and_do_not_step():
-    method, episode = build(norm="support", steps=2), one()
-    assert not any(name.startswith("net.layers.2") for name in method.adapt(episode.support).weights)
+def normed(**settings) -> MAMLPlusPlus:
+    """With scales and shifts that differ from step to step."""
+    method = build(norm="support", **settings)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for each in (*method.net.layers[2].parameters(), *method.norms.values()):
+            each.add_(0.3 * torch.randn(each.shape, generator=generator, dtype=each.dtype))
+    return method
+
+
+def by_hand(method: MAMLPlusPlus, episode: Episode, steps: int) -> list[torch.Tensor]:
+    """The query's loss at every point of the path: a step goes down the loss with the numbers of where it starts."""
+    first, norm = method.net.layers[1], method.net.layers[2]
+    weights = [first.weight, first.bias, method.head.weight, method.head.bias]
+    scales = [norm.weight, *method.norms["net/layers/2/weight"]]
+    shifts = [norm.bias, *method.norms["net/layers/2/bias"]]
+    support, query = episode
+
+    def loss(at: list[torch.Tensor], number: int, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        hidden, seen = x @ at[0].T + at[1], support.x @ at[0].T + at[1]
+        known = (hidden - seen.mean(0)) * (seen.var(0, correction=0) + 1e-5).rsqrt()
+        number = min(number, method.steps)
+        logits = torch.tanh(known * scales[number] + shifts[number]) @ at[2].T + at[3]
+        return -(logits.log_softmax(-1) * y).sum(-1).mean()
+
+    losses = [loss(weights, 0, query.x, query.y)]
+    for number in range(steps):
+        slopes = torch.autograd.grad(loss(weights, number, support.x, support.y), weights, create_graph=True)
+        names = ("net/layers/1/weight", "net/layers/1/bias", "head/weight", "head/bias")
+        rates = [method.rates[name][min(number, method.steps - 1)] for name in names]
+        weights = [weight - rate * slope for weight, rate, slope in zip(weights, rates, slopes, strict=True)]
+        losses.append(loss(weights, number + 1, query.x, query.y))
+    return losses
+
+
+def test_every_step_has_scales_and_shifts_of_its_own():
+    """Before the first step the net's, after each those of its number; further steps take the last."""
+    method, episode = normed(steps=3, early=0.4), one()
+    assert {name: tuple(leaf.shape) for name, leaf in method.norms.items()} == {
+        "net/layers/2/weight": (3, 6),
+        "net/layers/2/bias": (3, 6),
+    }
+    assert not any("layers/2" in name for name in method.rates)
+    losses, query = by_hand(method, episode, 5), episode.query
+    for steps, expected in enumerate(losses):
+        said = method.predict(method.adapt_for(episode.support, steps), query.x)
+        torch.testing.assert_close(masked_mean(said.nll(query.y), query.mask), expected)
+    expected = 0.4 * (losses[1] + losses[2]) / 2 + 0.6 * losses[3]
+    loss = method.meta_loss(episode)
+    torch.testing.assert_close(loss, expected)
+    wanted = list(method.parameters())
+    for slope, want in zip(torch.autograd.grad(loss, wanted), torch.autograd.grad(expected, wanted), strict=True):
+        assert want.abs().max() > 0
+        torch.testing.assert_close(slope, want)
+
+
+def test_the_gradient_of_every_scale_and_shift_is_that_of_finite_differences():
+    method, episode = normed(steps=3), one()
     method.meta_loss(episode).backward()
-    assert method.net.layers[2].weight.grad.abs().max() > 0
+    moved = [*method.net.layers[2].parameters(), *method.norms.values()]
+    for weight in moved:
+        flat, slope = weight.detach().view(-1), weight.grad.view(-1)
+        for place in range(len(flat)):
+            around = []
+            for length in (1e-6, -2e-6):
+                flat[place] += length
+                around.append(method.meta_loss(episode).item())
+            flat[place] += 1e-6
+            torch.testing.assert_close(slope[place].item(), (around[0] - around[1]) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.parametrize("gradient", ["exact", "first-order"])
+def test_tasks_together_are_tasks_one_by_one(gradient):
+    method = normed(steps=3, gradient=gradient)
+    episodes = random_episodes(tasks=3, item=(3,), dtype=torch.float64)
+    found = {}
+    for how in ("loop", "map"):
+        losses = over_tasks(method, episodes, how=how)
+        found[how] = losses, *torch.autograd.grad(losses.mean(), list(method.parameters()), materialize_grads=True)
+    for mapped, looped in zip(found["map"], found["loop"], strict=True):
+        torch.testing.assert_close(mapped, looped)
+
+
+def test_a_net_that_it_starts_from_brings_its_scales_and_shifts():
+    method, other = build(norm="support", steps=2), normed(steps=2)
+    method.start_from(other)
+    for part, name in (("weight", "net/layers/2/weight"), ("bias", "net/layers/2/bias")):
+        torch.testing.assert_close(method.norms[name], other.net.layers[2].get_parameter(part).expand(2, -1))
+
+
+def test_what_no_step_differentiates_stays_while_the_gradient_is_first_order():
+    """Those numbers that only the first inner loss depends on; training goes on beside them."""
+    method = waves("support", gradient="first-order")
+    before = {name: leaf.clone() for name, leaf in method.state_dict().items()}
+    for _ in fit(method, Sines(shots=4, queries=4).source("train"), Training(steps=2, batch=2)):
+        pass
+    norms = [name for name in before if "layers.2" in name or name.startswith("norms.")]
+    stayed = [name for name in norms if torch.equal(method.state_dict()[name], before[name])]
+    assert stayed == ["net.layers.2.weight", "net.layers.2.bias"]
+    assert len(norms) == 4
 
 
 def test_one_step_has_one_loss():
@@ -84,9 +179,9 @@ def test_its_loss_moves_to_the_last_step_as_training_goes_on():
     torch.testing.assert_close(method.meta_loss(episode), even)
 
 
-def waves(**settings) -> MAMLPlusPlus:
+def waves(norm: str = "none", **settings) -> MAMLPlusPlus:
     torch.manual_seed(0)
-    return MAMLPlusPlus(MLP((1,), hidden=(6,)), 1, rate=0.01, likelihood="gaussian", **settings)
+    return MAMLPlusPlus(MLP((1,), hidden=(6,), norm=norm), 1, rate=0.01, likelihood="gaussian", **settings)
 
 
 def test_training_tells_it_how_far_it_has_come(monkeypatch):
@@ -103,8 +198,9 @@ def test_training_tells_it_how_far_it_has_come(monkeypatch):
     assert told == [(0.0, "first-order"), (0.25, "first-order"), (0.5, "exact"), (0.75, "exact")]
 
 
-def test_a_compiled_step_follows():
-    method, source = waves(first_order=0.5), Sines(shots=4, queries=4).source("train")
+@pytest.mark.parametrize("norm", ["none", "support"])
+def test_a_compiled_step_follows(norm):
+    method, source = waves(norm, first_order=0.5), Sines(shots=4, queries=4).source("train")
     episodes = to_device(source.batch(range(2)), torch.device("cpu"))
     step = WholeStep(method, backend="eager")
     found = {}
@@ -116,6 +212,7 @@ def test_a_compiled_step_follows():
         eager.backward()
         torch.testing.assert_close(loss, eager.detach())
         for name, weight in method.named_parameters():
-            torch.testing.assert_close(slopes[name], weight.grad)
+            grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+            torch.testing.assert_close(slopes[name], grad)
         found[done] = loss
     assert found[0.0] != found[0.4]

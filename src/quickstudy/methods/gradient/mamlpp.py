@@ -29,19 +29,22 @@ __all__ = ["MAMLPlusPlus"]
 class MAMLPlusPlus(MetaLearner):
     """MAML with a loss after every step and rates for every layer and step (Antoniou et al. 2019, "MAML++").
 
-    Meta-learned: the initial weights, the normalising layers' scales and shifts, and a step size for each weight tensor
-    and step (LSLR).
-    Adapts by: `steps` steps down the support's mean loss; scales and shifts of normalising layers stay as they are.
+    Meta-learned: the initial weights, the normalising layers' scales and shifts before the first step and after each
+    (BNWB), and a step size for each weight tensor and step (LSLR).
+    Adapts by: `steps` steps of all other weights down the support's mean loss.
     Scored by: the query's negative log-likelihood after every step, weighed (equation 4): all steps alike at first;
     the share of those before the last falls to `early` within the first `annealed` part of the training.
 
-    Normalisation statistics are those of the support at each step's weights, so every step has its own. Scales and
-    shifts are one for all steps. The outer cosine is schedule=cosine.
+    Normalisation statistics are those of the support at each step's weights, so every step has its own. So have scales
+    and shifts: one for all would have to suit the features of the first weights as well as those of the last (the
+    paper's "shared batch normalization bias"). Those before the first step are the net's own. In the authors' code a
+    step's inner loss shares them with the query's loss after it; here they go with the weights, so that the query's
+    loss after a step and the next inner loss are of one net. The outer cosine is schedule=cosine.
 
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
-        steps: Inner steps. Evaluation may ask for more, which take the last step's rates.
+        steps: Inner steps. Evaluation may ask for more, which take the last step's rates, scales and shifts.
         rate: Where the learned step sizes start.
         early: How much of the loss falls to the steps before the last in the end: 0.03·(T - 1)/T in the paper.
         annealed: In which part of the training it falls to that: 0.1 in the paper for Omniglot, 0.15 for Mini-ImageNet.
@@ -78,7 +81,9 @@ class MAMLPlusPlus(MetaLearner):
         self.register_buffer("early_now", torch.tensor(float(early)), persistent=False)
         self.likelihood = likelihood
         self.rule = LearnedRates(rate=rate, per="tensor", steps=steps)
-        self.rates = kept(self.rule.learned(self._parts()[0]))
+        start, before = self._divided()
+        self.rates = kept(self.rule.learned(start))
+        self.norms = kept({name: leaf.detach().repeat(steps, 1) for name, leaf in before.items()})
 
     early_now: Tensor
     stage: Gradient
@@ -99,21 +104,27 @@ class MAMLPlusPlus(MetaLearner):
 
     def adapt_for(self, support: Examples, steps: int) -> Adapted:
         """The learner after `steps` steps; 0 is the initial one."""
-        return self._settled(self._path(support, steps)[-1], support)
+        return body_and_head.settled(self.net, self._path(support, steps)[-1], support)
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
-        return body_and_head.predict(self.net, learner, x, self.likelihood, fixed=self._parts()[1])
+        return body_and_head.predict(self.net, learner, x, self.likelihood)
+
+    def start_from(self, trained: MetaLearner) -> None:
+        super().start_from(trained)
+        with torch.no_grad():
+            for name, leaf in self._divided()[1].items():
+                self.norms[name.replace(".", "/")].copy_(leaf.expand(self.steps, -1))
 
     def _score(self, weights: Params, episode: Episode) -> Float[Tensor, ""]:
-        learner = self._settled(weights, episode.support)
+        learner = body_and_head.settled(self.net, weights, episode.support)
         return query_loss(self.predict(learner, episode.query.x), episode.query)
 
-    def _settled(self, weights: Params, support: Examples) -> Adapted:
-        return body_and_head.settled(self.net, weights, support, fixed=self._parts()[1])
-
     def _path(self, support: Examples, steps: int) -> list[Params]:
-        start, fixed = self._parts()
-        return body_and_head.path(
+        """All weights before, between and after `steps` steps: those that step, and those of normalising layers."""
+        start, before = self._divided()
+        after = {name: leaf.unbind() for name, leaf in given(self.norms).items()}
+        norms = [before, *({name: each[at] for name, each in after.items()} for at in range(self.steps))]
+        path = body_and_head.path(
             self.net,
             start,
             support,
@@ -122,11 +133,12 @@ class MAMLPlusPlus(MetaLearner):
             steps=steps,
             gradient=self.stage,
             learned=given(self.rates),
-            fixed=fixed,
+            fixed=norms,
         )
+        return [weights | norms[min(number, self.steps)] for number, weights in enumerate(path)]
 
-    def _parts(self) -> tuple[Params, Params]:
-        """The weights that step, and those that do not: of normalising layers, whose weights are vectors."""
+    def _divided(self) -> tuple[Params, Params]:
+        """The weights that step, as they start, and those that do not: of normalising layers, which are vectors."""
         whole = weights_of(net=self.net, head=self.head)
         normalising = {name.rpartition(".")[0] for name, leaf in whole.items() if _scales(name, leaf)}
         fixed = {name: leaf for name, leaf in whole.items() if name.rpartition(".")[0] in normalising}
