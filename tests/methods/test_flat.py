@@ -124,7 +124,8 @@ def test_a_student_learns_from_the_labels_and_its_teacher():
     torch.testing.assert_close(student.meta_loss(batch), expected)
     student.meta_loss(batch).backward()
     assert not [name for name, _ in student.named_parameters() if "teacher" in name]
-    assert {name.split("/")[0] for name, _ in student.teacher.named_buffers()} == {"net", "head"}
+    assert {name.split(".")[0] for name, _ in student.teacher.named_buffers()} == {"net", "head"}
+    assert not any(weight.requires_grad for weight in student.teacher.buffers())
 
 
 def test_equal_classifiers_do_not_diverge():

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from quickstudy.core.apply import apply
 from quickstudy.evaluate import answer
+from quickstudy.nets.norm import gathering
 from quickstudy.train.loop import GATHER_EVERY, fit
-from quickstudy.train.run import RunSettings, build_method, training_source
+from quickstudy.train.run import Run, RunSettings, begun, build_method, training_source
 from quickstudy.train.state import TrainState
 from train.runs import Dots
 
 STEPS = 2 * GATHER_EVERY + 3
+MOMENTS = ("layers.2.mean", "layers.2.square", "layers.2.gathered")
 
 
 def settings_of(method: str = "protonet", **training: Any) -> RunSettings:
@@ -89,3 +93,47 @@ def test_evaluated_every_task_has_the_same_statistics():
     method.train()
     other = [method.adapt(type(episodes.support)(*(part[task] for part in episodes.support))) for task in (0, 1)]
     assert not torch.equal(other[0].statistics[0].mean, other[1].statistics[0].mean)
+
+
+def population(net: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: value.clone() for name, value in net.state_dict().items() if name in MOMENTS}
+
+
+def test_a_student_gathers_what_it_measures_itself_and_its_teacher_goes_by_its_own_population(tmp_path: Path):
+    run = Run.create(tmp_path / "teacher", settings_of("rfs"))
+    state = TrainState(build_method(run.settings), run.settings.training)
+    list(fit(state.method, training_source(run.settings), state=state))
+    run.save(state)
+    taught = population(state.method.net)
+    student = begun(settings_of("rfs-distill", start=str(run.folder))).train()
+    batch = training_source(settings_of("rfs-distill")).batch([0])
+    batch = type(batch)(*(type(part)(*(leaf[0] for leaf in part)) for part in batch))
+    with gathering(), torch.no_grad():
+        student.meta_loss(batch)
+    (moments,) = apply(student.net, None, batch.query.x, mask=batch.query.mask)[1]
+    found = population(student.net)
+    assert found["layers.2.gathered"] == 1
+    torch.testing.assert_close(found["layers.2.mean"], moments.mean.detach())
+    torch.testing.assert_close(found["layers.2.square"], (moments.variance + moments.mean.square()).detach())
+    assert taught["layers.2.gathered"] >= 3
+    assert same(taught, population(student.teacher.net))
+    state.method.eval()
+    features, _ = apply(state.method.net, None, batch.query.x)
+    torch.testing.assert_close(student.teacher.classify(batch.query.x, batch.query.mask), state.method.head(features))
+
+
+def test_a_student_is_trained_and_gone_on_with_beside_its_teacher(tmp_path: Path):
+    first = Run.create(tmp_path / "teacher", settings_of("rfs"))
+    first.save(TrainState(build_method(first.settings), first.settings.training))
+    run = settings_of("rfs-distill", start=str(first.folder))
+    whole = TrainState(begun(run), run.training)
+    before = {name: value.clone() for name, value in whole.method.teacher.state_dict().items()}
+    for step in fit(whole.method, training_source(run), state=whole):
+        if step.number == 14:
+            saved = {name: value.clone() for name, value in whole.tensors().items()}, whole.scalars()
+    assert population(whole.method.net)["layers.2.gathered"] == 3
+    assert same(before, dict(whole.method.teacher.state_dict()))
+    again = TrainState(build_method(run), run.training)
+    again.restore(*saved)
+    list(fit(again.method, training_source(run), state=again))
+    assert same(dict(whole.method.state_dict()), dict(again.method.state_dict()))

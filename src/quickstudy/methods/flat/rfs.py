@@ -78,7 +78,7 @@ class RFS(Pretrained):
             return super().meta_loss(episode)
         batch = episode.query
         features, _ = apply(self.net, None, batch.x, mask=batch.mask)
-        said, told = self.classify(features), self.teacher.classify(self.net, batch.x, batch.mask)
+        said, told = self.classify(features), self.teacher.classify(batch.x, batch.mask)
         each = (1 - self.distill) * Categorical(said).nll(batch.y) + self.distill * divergence(
             told, said, self.softness
         )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 from torch import nn
 
 from quickstudy.core.apply import apply
@@ -9,13 +11,15 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.methods.flat.pretrained import Pretrained
-from quickstudy.methods.gradient.body_and_head import weights_of
 
 __all__ = ["Teacher", "divergence"]
 
 
 class Teacher(nn.Module):
-    """Other weights for a net and its head, as buffers: they are saved with the method and never trained.
+    """A net and a head of its own, saved with the method and never trained: all their tensors are buffers.
+
+    They stay as when they are evaluated: a net that normalises by the population goes by the one that the teacher was
+    trained on, and the student's gathers nothing of its teacher.
 
     Args:
         net: The student's net, whose form the teacher has.
@@ -24,11 +28,15 @@ class Teacher(nn.Module):
 
     def __init__(self, net: nn.Module, head: nn.Linear) -> None:
         super().__init__()
-        for name, weight in weights_of(net=net, head=head).items():
-            self.register_buffer(_held(name), weight.detach().clone())
+        self.net, self.head = _held(copy.deepcopy(net)), _held(copy.deepcopy(head))
+        self.train(False)
+
+    def train(self, mode: bool = True) -> Teacher:
+        """Stay as it is, whatever is asked of the student."""
+        return super().train(False)
 
     def become(self, trained: MetaLearner) -> None:
-        """Take the weights of a trained classifier.
+        """Take the weights of a trained classifier, and the statistics that its net keeps.
 
         Raises:
             SettingsError: it is none, or one of another form.
@@ -38,7 +46,7 @@ class Teacher(nn.Module):
                 f"{type(trained).__name__} is no classifier of all training classes; expected the run of one as "
                 "teacher. Train rfs first."
             )
-        given = {_held(name): weight for name, weight in weights_of(net=trained.net, head=trained.head).items()}
+        given = nn.ModuleDict({"net": trained.net, "head": trained.head}).state_dict()
         try:
             self.load_state_dict(given)
         except RuntimeError as error:
@@ -47,12 +55,10 @@ class Teacher(nn.Module):
                 f"the teacher has another net, or other classes, than its student: {reason} Train both alike."
             ) from error
 
-    def classify(self, net: nn.Module, x: Shaped[Tensor, "n *item"], mask: Bool[Tensor, " n"]) -> Float[Tensor, "n c"]:
-        """The teacher's logits, by its own weights in the student's net."""
-        held = {name.replace("/", "."): weight for name, weight in self.named_buffers()}
-        of_net = {name.removeprefix("net."): weight for name, weight in held.items() if name.startswith("net.")}
-        features, _ = apply(net, of_net, x, mask=mask)
-        logits: Tensor = features @ held["head.weight"].T + held["head.bias"]
+    def classify(self, x: Shaped[Tensor, "n *item"], mask: Bool[Tensor, " n"]) -> Float[Tensor, "n c"]:
+        """The teacher's logits."""
+        features, _ = apply(self.net, None, x, mask=mask)
+        logits: Tensor = self.head(features)
         return logits
 
 
@@ -62,6 +68,10 @@ def divergence(told: Float[Tensor, "n c"], said: Float[Tensor, "n c"], softness:
     return softness**2 * (target * ((told / softness).log_softmax(-1) - log_p)).sum(-1)
 
 
-def _held(name: str) -> str:
-    """A weight's name as that of a buffer, which may hold no dots."""
-    return name.replace(".", "/")
+def _held(module: nn.Module) -> nn.Module:
+    """The module with its parameters turned into buffers of the same names."""
+    for part in module.modules():
+        for name, weight in list(part.named_parameters(recurse=False)):
+            delattr(part, name)
+            part.register_buffer(name, weight.detach())
+    return module
