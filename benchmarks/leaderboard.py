@@ -74,14 +74,14 @@ class Board:
         return RECORDS / self.name / "paces.json"
 
     def recipe(self, row: str, seed: int = 0) -> dict[str, Any]:
-        """What `quickstudy train --config` takes for a row.
+        """What `quickstudy train --config` takes for a row; one that names fewer steps than the budget has takes those.
 
         Raises:
-            SystemExit: the board has a budget and the row's pace was never measured.
+            SystemExit: the board has a budget, and the row neither names its steps nor was its pace ever measured.
         """
         own = {key: value for key, value in self.rows[row].items() if key != "only"}
         whole = overlay(self.common, own) | {"seed": seed}
-        if self.minutes is None:
+        if self.minutes is None or "steps" in own:
             return whole
         paces = read_paces(self)
         if row not in paces:

@@ -135,8 +135,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "meta-baseline": {
         "name": "protonet",
-        "settings": {"distance": "cosine", "temperature": 0.1, "learn_temperature": True},
-        "summary": "Prototypes by cosine with a learned scale, on a net trained as a classifier (Chen et al. 2021).",
+        "settings": {"distance": "cosine", "temperature": 0.1, "learn_temperature": True, "pretrained": True},
+        "summary": "Prototypes by cosine on the net of a trained classifier, the run in --start (Chen et al. 2021).",
     },
     "matching-fce": {
         "name": "matching",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import json
 from pathlib import Path
@@ -121,6 +122,8 @@ def test_a_budget_is_steps(modules: tuple[ModuleType, ModuleType], tmp_path: Pat
         "seed": 3,
         "steps": 0,
     }
+    named = dataclasses.replace(board, rows={"protonet": {"steps": 7}})
+    assert named.recipe("protonet")["steps"] == 7
     assert bench.round_down(1234.9) == 1200
     assert bench.round_down(56.7) == 56
 

@@ -13,6 +13,7 @@ from quickstudy.core.learner import tags_of
 from quickstudy.core.settings import load, owner_of
 
 NAMES = [*registry.METHODS, *registry.VARIANTS]
+AFTER_RFS = ("rfs-distill", "meta-baseline")
 SMALL = "--steps 2 --validate-every 0 --quiet --threads 1"
 GLYPHS = "--tasks glyphs --tasks.ways 2 --tasks.shots 2 --tasks.queries 1"
 NETS = {"gradient": "--net mlp --net.hidden 4", "bayesian": "--net mlp --net.hidden 4"}  # in which all weights may step
@@ -43,7 +44,7 @@ def those_that_learn(kind: str) -> list[str]:
 def test_classes(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     family = owner_of(load("method", name)).__module__.split(".")[-2]
     flags = f"{GLYPHS} {NETS.get(family, CONV)} --batch 1"
-    if name == "rfs-distill":
+    if name in AFTER_RFS:
         train("rfs", flags, "first")
         flags += " --start first"
     train(name, flags, "run")
@@ -57,7 +58,7 @@ def test_classes_in_bfloat16_with_channels_last(name: str) -> None:
     method = owner_of(load("method", name))
     net = NETS.get(method.__module__.split(".")[-2], CONV)
     flags = f"{GLYPHS} {net} --precision bf16 --channels-last --how {'map' if method.tags.maps else 'loop'}"
-    if name == "rfs-distill":
+    if name in AFTER_RFS:
         train("rfs", flags, "first")
         flags += " --start first"
     train(name, f"{flags} --batch 2", "run")

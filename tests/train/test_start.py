@@ -72,6 +72,15 @@ def test_distillation_takes_the_other_run_for_its_teacher(tmp_path: Path) -> Non
     assert begun(second).teacher is not None  # a student teaches in its turn
 
 
+def test_meta_baseline_begins_with_a_trained_net(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="protonet: a net that was trained as a classifier comes before its protot"):
+        begun(settings("meta-baseline"))
+    assert begun(settings("meta-baseline", trained(tmp_path / "flat"))).settings.pretrained
+    assert begun(settings("meta-baseline", net="flatten")).log_temperature is not None  # nothing to be trained before
+    begun(settings({"name": "meta-baseline", "pretrained": False}))
+    begun(settings("protonet"))
+
+
 def test_another_net_is_refused(tmp_path: Path) -> None:
     start = trained(tmp_path / "flat")
     run = settings("protonet", start, net={"name": "mlp", "hidden": [5]})

@@ -45,6 +45,8 @@ class ProtoNet(QueryScored):
             values soften early training.
         learn_temperature: Whether the temperature is meta-learned; it then starts at `temperature`. Cosines need it, or
             one far below 1: they differ by 2 at most, and a softmax of them is almost flat.
+        pretrained: Whether the net must have been trained before: training without a run in training.start is refused.
+            A net without weights has nothing to be trained.
     """
 
     log_temperature: nn.Parameter | None
@@ -56,6 +58,7 @@ class ProtoNet(QueryScored):
         distance: Literal["euclidean", "cosine"] = "euclidean",
         temperature: Rate = 1.0,
         learn_temperature: bool = False,
+        pretrained: bool = False,
     ) -> None:
         super().__init__()
         self.net = net
@@ -63,6 +66,11 @@ class ProtoNet(QueryScored):
         self.temperature = temperature
         learned = nn.Parameter(torch.tensor(math.log(temperature))) if learn_temperature else None
         self.register_parameter("log_temperature", learned)
+        if pretrained and next(net.parameters(), None) is not None:
+            self.needs_start = (
+                "a net that was trained as a classifier comes before its prototypes (meta-baseline). Train rfs first, "
+                "and name its run in --start."
+            )
 
     def adapt(self, support: Examples, *noise: Tensor) -> Prototypes:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
