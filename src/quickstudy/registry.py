@@ -111,7 +111,7 @@ ENCODERS = {
     "vision": "quickstudy.encoders.vision:VisionEncoder",
 }
 
-# Published variants of a method: a name for some of its settings, and for checks that they alone fail, with the reason.
+# Published variants of a method: a name for some of its settings.
 VARIANTS: dict[str, dict[str, Any]] = {
     "fomaml": {
         "name": "maml",
@@ -201,7 +201,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "gpicl": {
         "name": "transformer",
         "settings": {"tokens": "delayed"},
-        "exceptions": {"learns": "that a label belongs to the input before it takes more than the check's 200 steps"},
         "summary": "A transformer that learns in context, each label shown beside the next input (Kirsch et al. 2022).",
     },
     "hypernet-low-rank": {

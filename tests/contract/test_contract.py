@@ -40,6 +40,17 @@ def test_maml_with_a_tied_head(case):
     hold(case)
 
 
+@parametrised(
+    "cavia",
+    "protomaml",
+    "platipus",
+    chosen={"rule": {"name": "learned-rates", "rate": 0.05, "per": "tensor"}},
+    only=["loop equals map", "padding", "any ways", "save and load", "settings", "gradients"],
+)
+def test_rates_learned_by_other_methods_than_maml(case):
+    hold(case)
+
+
 @parametrised("protonet", chosen={"distance": "cosine", "temperature": 0.1})
 def test_cosine_protonet(case):
     hold(case)

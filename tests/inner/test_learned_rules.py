@@ -4,8 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from quickstudy import SGD, LearnedRates, unroll
+from quickstudy import SGD, LearnedRates, registry, unroll
 from quickstudy.core import tree
+from quickstudy.errors import SettingsError
+from quickstudy.inner import descend
 from quickstudy.inner.alfa import ALFA
 from quickstudy.inner.curvature import MetaCurvature
 from quickstudy.inner.lstm import CoordinateLSTM, MetaLSTM
@@ -68,6 +70,15 @@ def test_it_starts_the_same_each_time(rule):
     assert all(leaf.dtype == torch.float64 for leaf in once.values())
 
 
+@pytest.mark.parametrize("rule", RULES, ids=str)
+@pytest.mark.parametrize("walk", [unroll, descend])
+def test_it_does_not_run_from_its_start_unnoticed(walk, rule):
+    with pytest.raises(
+        SettingsError, match=f"the rule {registry.name_of(type(rule))!r} has tensors to learn .*`learned`"
+    ):
+        walk(loss, start(), data(), rule=rule, steps=1)
+
+
 def test_every_step_may_have_rates_of_its_own():
     rule = LearnedRates(per="tensor", steps=2)
     rates = {"w": torch.tensor([0.3, 0.1]), "b": torch.tensor([0.0, 0.2])}
@@ -98,14 +109,16 @@ def test_curvature_multiplies_along_each_axis():
 
 @pytest.mark.parametrize("largest", [1, 512])
 def test_curvature_starts_as_plain_descent(largest):
-    flat = unroll(loss, start(), data(), rule=MetaCurvature(rate=0.3, largest=largest), steps=3)[-1]
+    rule = MetaCurvature(rate=0.3, largest=largest)
+    flat = unroll(loss, start(), data(), rule=rule, steps=3, learned=rule.learned(start()))[-1]
     plain = unroll(loss, start(), data(), rule=SGD(rate=0.3), steps=3)[-1]
     for name in plain:
         torch.testing.assert_close(flat[name], plain[name])
 
 
 def test_alfa_starts_as_descent_with_weight_decay():
-    path = unroll(loss, start(), data(), rule=ALFA(rate=0.3, decay=0.01), steps=3)
+    rule = ALFA(rate=0.3, decay=0.01)
+    path = unroll(loss, start(), data(), rule=rule, steps=3, learned=rule.learned(start()))
     params = {name: leaf.clone().requires_grad_() for name, leaf in start().items()}
     optimizer = torch.optim.SGD(params.values(), lr=1.0)
     for _ in range(3):

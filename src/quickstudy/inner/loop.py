@@ -19,7 +19,7 @@ from quickstudy.core import tree
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.inner.precision import Precision
-from quickstudy.inner.rules import Params, Rule
+from quickstudy.inner.rules import Params, Rule, refuse_learned
 from quickstudy.inner.stretch import stretch
 
 __all__ = ["Gradient", "descend", "unroll"]
@@ -70,12 +70,12 @@ def unroll(
         rule: How a slope becomes a step.
         steps: How many steps, 0 or more.
         gradient: One of `Gradient`.
-        learned: The rule's meta-learned tensors, by default where `rule.learned` starts them.
+        learned: The rule's meta-learned tensors, which `rule.learned` starts; None for a rule that has none.
 
     Raises:
-        SettingsError: `gradient` is none of these.
+        SettingsError: `gradient` is none of these, or the rule learns and was not given what it has learned.
     """
-    learned = rule.learned(params) if learned is None else learned
+    learned = _given(learned, rule, params)
     state, path = rule.start(params), [params]
     for number, slope_of in enumerate(_slopes(gradient, steps, _stored(params, data))):
         params, state = _Steps(rule, loss, [slope_of], number).end(params, state, data, learned)
@@ -98,7 +98,7 @@ def descend(
     Takes and raises what `unroll` does. Where the parameters of the steps to compute again would take more than
     `PATH` bytes, they are cut into stretches, each of which is walked again on the way back: `inner.stretch`.
     """
-    learned = rule.learned(params) if learned is None else learned
+    learned = _given(learned, rule, params)
     slopes = _slopes(gradient, steps, _stored(params, data))
     state = rule.start(params)
     far = slopes.count(_exact_slope)
@@ -110,6 +110,13 @@ def descend(
     else:
         far = 0
     return _Steps(rule, loss, slopes[far:], far).end(params, state, data, learned)[0]
+
+
+def _given(learned: Params | None, rule: Rule, params: Params) -> Params:
+    """What a rule has learned: a rule that learns must not run from its start unnoticed."""
+    if learned is None:
+        refuse_learned(rule, params, "the inner loop was not given them as `learned`")
+    return learned or {}
 
 
 class _Steps(NamedTuple):

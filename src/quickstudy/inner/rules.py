@@ -11,11 +11,13 @@ from typing import Any, Literal
 
 import torch
 
+from quickstudy import registry
 from quickstudy.core import tree
 from quickstudy.core.settings import Fraction, Rate, Size, settings
 from quickstudy.core.shapes import Tensor
+from quickstudy.errors import SettingsError
 
-__all__ = ["SGD", "Adam", "LearnedRates", "Momentum", "Params", "Rule"]
+__all__ = ["SGD", "Adam", "LearnedRates", "Momentum", "Params", "Rule", "refuse_learned"]
 
 Params = dict[str, Tensor]
 
@@ -39,6 +41,25 @@ class Rule(ABC):
     @abstractmethod
     def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:
         """The parameters and the state after one step."""
+
+
+def refuse_learned(rule: Rule, params: Params, why: str) -> None:
+    """Refuse a rule that meta-learns something of these parameters, where nothing would train it.
+
+    Args:
+        rule: The rule.
+        params: What it would step.
+        why: Why nothing would, as the end of a sentence.
+
+    Raises:
+        SettingsError: it does.
+    """
+    if learned := rule.learned(params):
+        raise SettingsError(
+            f"the rule {registry.name_of(type(rule))!r} has tensors to learn ({', '.join([*learned][:3])}, ...) that "
+            f"would stay where they start: {why}. Choose a rule that learns nothing, such as sgd or adam, or a method "
+            "whose meta-gradient goes through the steps, such as maml or protomaml."
+        )
 
 
 @settings

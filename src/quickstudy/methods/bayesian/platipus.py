@@ -29,7 +29,7 @@ class PLATIPUS(MetaLearner):
     """Draw starts from a learned distribution, and adapt each by gradient steps (Finn et al. 2018, "PLATIPUS").
 
     Meta-learned: a mean start, its standard deviations (two sets, before and after the query is seen), two step sizes
-    of the mean; of real values also their noise.
+    of the mean, what the rule learns; of real values also their noise.
     Adapts by: one step of the mean start down the support's loss, `samples` draws around it (algorithm 2), and `steps`
     steps of each down the support's loss.
     Scored by: the query's loss from starts drawn around a mean that stepped down the query's own loss, + KL of that
@@ -39,7 +39,7 @@ class PLATIPUS(MetaLearner):
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
         steps: Inner steps of each draw.
-        rule: How a slope becomes a step of a draw. What a rule meta-learns is left where it starts.
+        rule: How a slope becomes a step of a draw.
         rate: Where the step sizes of the mean start.
         spread: Where standard deviations of weights start.
         samples: Draws: members of the prediction.
@@ -76,6 +76,7 @@ class PLATIPUS(MetaLearner):
         self.posterior_std = kept({name: leaf.clone() for name, leaf in widths.items()})
         self.log_rates = kept({"prior": torch.tensor(math.log(rate)), "posterior": torch.tensor(math.log(rate))})
         self.register_parameter("log_deviation", members.log_deviation(likelihood))
+        self.rates = kept(rule.learned(start))
         self.steps, self.rule, self.gradient = steps, rule, gradient
         self.samples, self.training_samples = samples, training_samples
         self.divergence = divergence
@@ -118,7 +119,15 @@ class PLATIPUS(MetaLearner):
 
         def end(row: Params) -> Params:
             start = starts.draw(row)
-            return descend(loss, start, (support,), rule=self.rule, steps=steps, gradient=self.gradient)
+            return descend(
+                loss,
+                start,
+                (support,),
+                rule=self.rule,
+                steps=steps,
+                gradient=self.gradient,
+                learned=given(self.rates),
+            )
 
         ends = [end(row) for row in members.rows(drawn, starts.mean)[:count]]
         return members.settled(self.net, ends, support)

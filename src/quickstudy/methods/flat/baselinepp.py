@@ -14,7 +14,7 @@ from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Choice, Count, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule, descend
-from quickstudy.inner.rules import Params
+from quickstudy.inner.rules import Params, refuse_learned
 from quickstudy.methods.flat.pretrained import Pretrained
 
 __all__ = ["BaselinePlusPlus", "Directions"]
@@ -42,7 +42,10 @@ class BaselinePlusPlus(Pretrained):
         pool_outputs: Classes of the flat training pool.
         scale: Multiplies the cosines.
         steps: Gradient steps on the support.
-        rule: How a slope becomes a step.
+        rule: How a slope becomes a step. It can learn nothing, for training never steps.
+
+    Raises:
+        SettingsError: the rule meta-learns something.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class BaselinePlusPlus(Pretrained):
         super().__init__(net, pool_outputs)
         self.head.register_parameter("bias", None)  # directions alone
         self.scale, self.steps, self.rule = scale, steps, rule
+        refuse_learned(rule, {"weight": self.head.weight}, "Baseline++'s conventional training never steps by it")
 
     def classify(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n c"]:
         return self._cosines(F.normalize(features, dim=-1), self.head.weight)

@@ -16,7 +16,7 @@ from quickstudy.errors import MethodError
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, linear_head, weights_of, width_of
 
 __all__ = ["CAVIA"]
 
@@ -24,7 +24,7 @@ __all__ = ["CAVIA"]
 class CAVIA(QueryScored):
     """Adapt a context vector by gradient steps; every other weight is shared by all tasks (Zintgraf et al. 2019).
 
-    Meta-learned: the net, the head, and how the context enters them.
+    Meta-learned: the net, the head, and how the context enters them (and what the rule learns of the context).
     Adapts by: `steps` steps on the context alone, from zero, down the support's mean loss (equation 4).
     Scored by: the query's negative log-likelihood under the adapted context (equation 5).
 
@@ -71,6 +71,8 @@ class CAVIA(QueryScored):
         self.rule = rule
         self.gradient = gradient
         self.likelihood = likelihood
+        self.estimated = rule.estimated
+        self.rates = kept(rule.learned(self._start()))
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)
@@ -79,18 +81,23 @@ class CAVIA(QueryScored):
         """The learner after `steps` steps; 0 is the one whose context is zero."""
         return body_and_head.adapt(
             self.net,
-            {"context": self.enter.weight.new_zeros(self.context)},
+            self._start(),
             support,
             kind=self.likelihood,
             rule=self.rule,
             steps=steps,
             gradient=self.gradient,
+            learned=given(self.rates),
             fixed=self._shared(),
             compose=self._compose,
         )
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
         return body_and_head.predict(self.net, learner, x, self.likelihood, fixed=self._shared(), compose=self._compose)
+
+    def _start(self) -> Params:
+        """The weights that step, as they start."""
+        return {"context": self.enter.weight.new_zeros(self.context)}
 
     def _shared(self) -> Params:
         return weights_of(net=self.net, head=self.head, enter=self.enter)

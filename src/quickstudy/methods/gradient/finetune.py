@@ -13,6 +13,7 @@ from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likel
 from quickstudy.core.settings import Choice, Count
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule
+from quickstudy.inner.rules import refuse_learned
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import Adapted, weights_of, width_of
 
@@ -35,9 +36,12 @@ class FineTune(MetaLearner):
         outputs: Real values to predict; for classes the head takes its size from the support.
         pool_outputs: Classes of the flat training pool, or real values.
         steps: Gradient steps on the support.
-        rule: How a slope becomes a step.
+        rule: How a slope becomes a step. It can learn nothing, for training never steps.
         adapts: Whether only the head or all weights step.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
+
+    Raises:
+        SettingsError: the rule meta-learns something.
     """
 
     tags = Tags(trains_on="pool", regression=True)
@@ -60,6 +64,8 @@ class FineTune(MetaLearner):
         self.rule = rule
         self.adapts = adapts
         self.likelihood = likelihood
+        stepping = {"head": self.head} if adapts == "head" else {"net": net, "head": self.head}
+        refuse_learned(rule, weights_of(**stepping), "fine-tuning's conventional training never steps by it")
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         batch = episode.query

@@ -16,7 +16,7 @@ from quickstudy.core.settings import Choice, Count, Rate, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import SGD, Rule
 from quickstudy.inner.implicit import Descent, HessianFree, Solver, conjugate_gradient, hessian_product, proximal
-from quickstudy.inner.rules import Params
+from quickstudy.inner.rules import Params, refuse_learned
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import (
     Adapted,
@@ -64,8 +64,11 @@ class IMAML(QueryScored):
             outputs' loss (Gauss-Newton steps by conjugate gradient, Martens 2010). Those come near the minimum in a
             few steps however sharp it is, where a rule's rate must fit; each costs as much as some
             3 · `iterations` steps of a rule.
-        rule: How a slope becomes a step.
+        rule: How a slope becomes a step. It can learn nothing: a minimum does not depend on the way there.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
+
+    Raises:
+        SettingsError: the rule meta-learns something.
     """
 
     tags = Tags(any_ways=False, relabels=False, regression=True)
@@ -94,6 +97,9 @@ class IMAML(QueryScored):
         self.solver = solver
         self.rule = rule
         self.likelihood = likelihood
+        refuse_learned(
+            rule, weights_of(net=net, head=self.head), "iMAML's meta-gradient is that of a minimum, however reached"
+        )
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)

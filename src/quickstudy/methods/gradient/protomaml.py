@@ -7,16 +7,18 @@ from typing import Annotated
 import torch
 from torch import nn
 
+from quickstudy import registry
 from quickstudy.core.apply import apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Choice, Count
 from quickstudy.core.shapes import Shaped, Tensor
+from quickstudy.errors import SettingsError
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, weights_of
+from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, weights_of, width_of
 
 __all__ = ["ProtoMAML"]
 
@@ -27,7 +29,7 @@ FAR = -1e4
 class ProtoMAML(QueryScored):
     """MAML from a head that says what prototypical networks would (Triantafillou et al. 2020).
 
-    Meta-learned: the body.
+    Meta-learned: the body (and what the rule learns, where that is the same for heads of any size).
     Adapts by: a head of weights w = 2c and bias b = -‖c‖² for each class with mean embedding c, by which its logits are
     those of squared distances to the prototypes; then `steps` steps of body and head down the support's mean loss.
     Scored by: the query's cross-entropy after the last step, through the prototypes too.
@@ -38,8 +40,12 @@ class ProtoMAML(QueryScored):
     Args:
         net: The body.
         steps: Inner steps. Evaluation may ask for more.
-        rule: How a slope becomes a step; it can have nothing to learn for each weight, since heads differ in size.
+        rule: How a slope becomes a step. It can have nothing to learn for each weight of the head, since heads differ
+            in size: rates learned for each tensor will do, or a parted rule whose body learns.
         gradient: How the adapted weights depend on the initial ones.
+
+    Raises:
+        SettingsError: the rule learns something for each weight of the head.
     """
 
     tags = Tags(
@@ -59,6 +65,8 @@ class ProtoMAML(QueryScored):
         self.steps = steps
         self.rule = rule
         self.gradient = gradient
+        self.estimated = rule.estimated
+        self.rates = kept(_of_any_head(rule, net))
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
         return self.adapt_for(support, self.steps)
@@ -73,6 +81,7 @@ class ProtoMAML(QueryScored):
             rule=self.rule,
             steps=steps,
             gradient=self.gradient,
+            learned=given(self.rates),
         )
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical:
@@ -87,3 +96,20 @@ class ProtoMAML(QueryScored):
         means = member @ z / count.clamp(min=1)[:, None]
         bias = torch.where(count > 0, -means.square().sum(-1), FAR)
         return {"head.weight": 2 * means, "head.bias": bias}
+
+
+def _of_any_head(rule: Rule, net: nn.Module) -> Params:
+    """What a rule learns of the body and a head of any number of classes."""
+
+    def learned(ways: int) -> Params:
+        head = {"head.weight": torch.zeros(ways, width_of(net)), "head.bias": torch.zeros(ways)}
+        return rule.learned(weights_of(net=net) | head)
+
+    few, more = learned(2), learned(3)
+    if sized := [name for name, leaf in few.items() if leaf.shape != more[name].shape]:
+        raise SettingsError(
+            f"the rule {registry.name_of(type(rule))!r} would learn {sized[0]!r} for a head of one size; Proto-MAML "
+            "makes heads of as many classes as the support has. Choose a rule that learns the same for every head "
+            "(learned-rates with per=tensor, alfa, meta-lstm), or parted with such a rule, or with sgd, for its head."
+        )
+    return few

@@ -14,7 +14,7 @@ from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Choice, Count, Size
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule
-from quickstudy.inner.rules import Params
+from quickstudy.inner.rules import Params, refuse_learned
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, support_loss, weights_of, width_of
 
@@ -39,8 +39,11 @@ class Reptile(MetaLearner):
         steps: Steps on the support when adapting.
         train_steps: Steps of training on a task. One alone would be joint training of all tasks.
         batches: Mini-batches into which a task's examples are dealt in training; step i takes number i modulo these.
-        rule: How a slope becomes a step.
+        rule: How a slope becomes a step. It can learn nothing, for no derivative goes through it.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values.
+
+    Raises:
+        SettingsError: the rule meta-learns something.
     """
 
     tags = Tags(any_ways=False, relabels=False, regression=True)
@@ -65,16 +68,17 @@ class Reptile(MetaLearner):
         self.batches = batches
         self.rule = rule
         self.likelihood = likelihood
+        refuse_learned(rule, weights_of(net=net, head=self.head), "no derivative goes through Reptile's inner steps")
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         whole = Examples(*(torch.cat(halves) for halves in zip(*episode, strict=True)))
         batches = dealt(whole, self.batches)
         start = weights_of(net=self.net, head=self.head)
         params = tree.map_leaves(torch.Tensor.detach, start)
-        state, learned = self.rule.start(params), self.rule.learned(params)
+        state = self.rule.start(params)
         for number in range(self.train_steps):
             slope = torch.func.grad(self._loss)(params, batches[number % self.batches])
-            params, state = self.rule.step(params, slope, state, learned)
+            params, state = self.rule.step(params, slope, state, {})
         return pull(start, params)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
