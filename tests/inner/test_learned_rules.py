@@ -179,18 +179,27 @@ def test_the_coordinate_lstm_is_two_of_torchs_cells_for_each_coordinate():
 def test_the_meta_lstm_keeps_and_takes():
     rule = MetaLSTM(hidden=3, rate=0.1)
     learned = moved(rule.learned(start()))
-    reader = cell_of("reader", learned, 2, 3)
+    reader = cell_of("reader", learned, 4, 3)
     path = unroll(loss, start(), data(), rule=rule, steps=2, learned=learned)
     memory, kept, taken = None, torch.ones(1, 1).double(), torch.zeros(1, 1).double()
     for number in range(2):
-        slope = torch.func.grad(loss)(path[number], *data())["b"][2]
-        weight = path[number]["b"][2]
-        memory = reader(torch.tensor([read(slope)], dtype=torch.float64), memory)
+        slopes, value = torch.func.grad_and_value(loss)(path[number], *data())
+        slope, weight = slopes["b"][2], path[number]["b"][2]
+        memory = reader(torch.tensor([read(slope) + read(value)], dtype=torch.float64), memory)
         kept, taken = (
             torch.sigmoid(torch.cat([memory[0], weight.view(1, 1), last], 1) @ learned[n].T + learned[f"{n}_bias"])
             for n, last in (("keep", kept), ("take", taken))
         )
         torch.testing.assert_close(path[number + 1]["b"][2], (kept * weight - taken * slope)[0, 0].detach())
+
+
+def test_the_meta_lstm_begins_with_the_papers_gates():
+    learned = MetaLSTM().learned(start())
+    assert abs(learned["keep_bias"] - 5) < 0.01
+    assert abs(learned["take_bias"] + 5) < 0.01
+    for setting in ("keep", "rate"):
+        with pytest.raises(SettingsError, match=rf"MetaLSTM\.{setting}: .*less than 1, got 1"):
+            MetaLSTM(**{setting: 1.0})
 
 
 def test_the_meta_lstm_starts_as_descent():

@@ -1,10 +1,12 @@
 """Rules for the parts of a learner, each against what it does alone."""
 
+import pytest
 import torch
 
 from helpers import random_episodes
 from quickstudy import MAML, SGD, Adam, LearnedRates, unroll
 from quickstudy.core import tree
+from quickstudy.inner.lstm import MetaLSTM
 from quickstudy.inner.parted import Parted
 from quickstudy.nets import MLP
 
@@ -55,6 +57,29 @@ def test_a_body_alone_is_first_order_and_a_head_alone_exact():
         expected = slopes_of(adapts=adapts, rule=SGD(rate=0.3), gradient=gradient)
         for a, b in zip(got, expected, strict=True):
             torch.testing.assert_close(a, b)
+
+
+@pytest.mark.parametrize("order", ["exact", "first-order"])
+def test_a_part_is_told_the_loss_that_its_rule_reads(order):
+    """The head alone, beside a body that does not ask, steps as it would by itself; the body's loss is a constant."""
+    data = normal(5, 3, seed=3), normal(5, 2, seed=4)
+    lstm = MetaLSTM(hidden=2, rate=0.3)
+    for rule, part in ((Parted(body=SGD(), head=lstm), "head."), (Parted(body=lstm, head=SGD(), order=order), "net.")):
+        assert rule.reads_loss
+        learned = rule.learned(start())
+        params = {name: leaf.requires_grad_() for name, leaf in start().items()}
+        _, after = unroll(loss, params, data, rule=rule, steps=1, learned=learned)
+        own = {name: leaf for name, leaf in start().items() if name.startswith(part)}
+        rest = {name: leaf for name, leaf in start().items() if name not in own}
+        whole = {name.partition(".")[2]: leaf for name, leaf in learned.items()}
+        alone = unroll(
+            lambda at, rest, *data: loss({**rest, **at}, *data), own, (rest, *data), rule=lstm, steps=1, learned=whole
+        )
+        for name in own:
+            torch.testing.assert_close(after[name], alone[1][name])
+    slopes = torch.autograd.grad(after["net.w"].sum(), params["head.w"], allow_unused=True)
+    assert (slopes[0] is None or not slopes[0].any()) == (order == "first-order")
+    assert not Parted(body=SGD(), head=SGD()).reads_loss
 
 
 def test_each_part_learns_what_its_rule_learns():

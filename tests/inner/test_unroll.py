@@ -1,6 +1,7 @@
 """The inner loop: exact meta-gradients are the unrolled ones and agree with finite differences, for every rule."""
 
 import inspect
+import itertools
 
 import pytest
 import torch
@@ -8,8 +9,25 @@ import torch
 from quickstudy import SGD, Adam, LearnedRates, Momentum, over_tasks, unroll
 from quickstudy.core import tree
 from quickstudy.errors import SettingsError
-from quickstudy.inner import descend, loop
+from quickstudy.inner import Rule, descend, loop
+from quickstudy.inner.lstm import MetaLSTM
 from quickstudy.inner.stretch import stretch
+
+
+class ByLoss(Rule):
+    """Steps as long as the loss is high: θ ← θ - 0.2 · loss · slope."""
+
+    reads_loss = True
+
+    def told(self, state, loss):
+        return loss
+
+    def step(self, params, slope, state, learned):
+        return {name: params[name] - 0.2 * state * slope[name] for name in params}, state
+
+    def __repr__(self):
+        return "by loss"
+
 
 RULES = [
     SGD(rate=0.3),
@@ -17,6 +35,8 @@ RULES = [
     Adam(rate=0.1),
     LearnedRates(rate=0.2),
     LearnedRates(rate=0.2, per="tensor"),
+    ByLoss(),
+    MetaLSTM(hidden=2),
 ]
 
 
@@ -110,6 +130,33 @@ def test_first_order_keeps_the_derivative_in_learned_rates():
     inner, after = torch.func.grad(loss)(params, *data), torch.func.grad(loss)(end, *query)
     for name in params:
         torch.testing.assert_close(rates[name].grad, -inner[name] * after[name].detach())
+
+
+@pytest.mark.parametrize("gradient", ["exact", "first-order", "unrolled"])
+def test_a_rule_that_reads_the_loss_has_that_of_where_it_is(gradient):
+    """And under first-order as a constant: the derivative of the last point in the first is the identity."""
+    params = tree.map_leaves(lambda leaf: leaf.clone().requires_grad_(), start())
+    path = unroll(loss, params, support(), rule=ByLoss(), steps=3, gradient=gradient)
+    for before, after in itertools.pairwise(path):
+        slope, value = torch.func.grad_and_value(loss)(tree.map_leaves(torch.Tensor.detach, before), *support())
+        for name in before:
+            torch.testing.assert_close(after[name], before[name] - 0.2 * value * slope[name])
+    if gradient == "first-order":
+        for name, leaf in params.items():
+            (slope,) = torch.autograd.grad(path[-1][name].sum(), leaf)
+            assert torch.equal(slope, torch.ones_like(leaf))
+
+
+def test_a_loss_is_asked_once_a_step_and_of_its_parameters_alone():
+    asked = []
+
+    def noted(params, *data):
+        asked.append(set(params))
+        return loss(params, *data)
+
+    for rule in (SGD(rate=0.3), ByLoss()):
+        unroll(noted, start(), support(), rule=rule, steps=2)
+    assert asked == [set(start())] * 4
 
 
 def test_values_do_not_depend_on_the_gradient():

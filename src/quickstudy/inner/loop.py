@@ -130,7 +130,13 @@ class _Steps(NamedTuple):
     def end(self, params: Params, state: Any, data: Data, learned: Params) -> tuple[Params, Any]:
         """The parameters and the rule's state after them."""
         for number, slope_of in enumerate(self.slopes, self.first):
-            params, state = self.rule.step(params, slope_of(self.loss, params, _at(data, number)), state, learned)
+            now = _at(data, number)
+            if self.rule.reads_loss:
+                slope, value = _slope_and_value(slope_of, self.loss, params, now)
+                state = self.rule.told(state, value)
+            else:
+                slope = slope_of(self.loss, params, now)
+            params, state = self.rule.step(params, slope, state, learned)
         return params, state
 
 
@@ -171,6 +177,25 @@ def _slopes(gradient: str, steps: int, stored: int) -> list[Slope]:
         )
     constant = steps if gradient == "first-order" else max(0, steps - int(last))
     return [*[_first_order_slope] * constant, *exact[constant:]]
+
+
+FACTOR = "factor of the loss"
+"""A parameter beside the others, that none of them is called."""
+
+
+def _slope_and_value(slope_of: Slope, loss: Loss, params: Params, data: tuple[Any, ...]) -> tuple[Params, Tensor]:
+    """A slope, and the loss where it is taken: the slope in a factor of the loss that is one.
+
+    So the value has the derivative that this way of taking slopes has, and costs no second pass.
+    """
+
+    def scaled(with_factor: Params, *data: Any) -> Tensor:
+        rest = {name: leaf for name, leaf in with_factor.items() if name != FACTOR}
+        return with_factor[FACTOR] * loss(rest, *data)
+
+    one = next(iter(params.values())).detach().new_ones(())
+    slope = slope_of(scaled, {**params, FACTOR: one}, data)
+    return slope, slope.pop(FACTOR)
 
 
 def _unrolled_slope(loss: Loss, params: Params, data: tuple[Any, ...]) -> Params:

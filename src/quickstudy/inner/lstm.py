@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
+from pydantic import Field
 
 from quickstudy.core.settings import Rate, Size, settings
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.inner.rules import Params, Rule
 
 __all__ = ["CoordinateLSTM", "MetaLSTM"]
+
+Gate = Annotated[float, Field(gt=0, lt=1)]
 
 STRETCH = 10.0
 """Slopes from e^-10 to 1 are told apart by their logarithm (p of Andrychowicz et al. 2016, appendix A)."""
@@ -66,6 +69,8 @@ class Gates(NamedTuple):
     memory: Memory
     kept: Float[Tensor, "n 1"]
     taken: Float[Tensor, "n 1"]
+    loss: Float[Tensor, ""]
+    """Where the next step begins."""
 
 
 @settings
@@ -73,21 +78,21 @@ class MetaLSTM(Rule):
     """An LSTM whose cell state is the learner's weights (Ravi and Larochelle 2017).
 
     θ ← f·θ - i·slope: the forget gate f says how much of a weight is kept, the input gate i is its step size (equations
-    2 and 3). Both read the slope (as logarithm and sign, through a layer of LSTM cells), the weight and their own last
-    value. The paper's gates also read the loss; here a rule sees slopes alone. The initial cell state is the learned
-    start, and the paper drops the derivatives of slopes: gradient="first-order".
+    2 and 3). Both read the slope and the loss (each as logarithm and sign, through a layer of LSTM cells), the weight
+    and their own last value. The initial cell state is the learned start. The paper drops the derivatives of slopes and
+    of losses: gradient="first-order".
     """
 
     hidden: Size = 20
-    """Cells of the layer that reads slopes."""
-    rate: Rate = 0.05
-    """Where the input gate starts."""
-    keep: Rate = 0.9999
-    """Where the forget gate starts."""
+    """Cells of the layer that reads slopes and losses."""
+    rate: Gate = 0.0067
+    """Where the input gate starts: a bias of -5, a small step, as in the authors' code."""
+    keep: Gate = 0.9933
+    """Where the forget gate starts: a bias of 5."""
 
     def learned(self, params: Params) -> Params:
         like, stream = next(iter(params.values())).detach(), torch.Generator().manual_seed(0)
-        made = _cells("reader", 2, self.hidden, stream)
+        made = _cells("reader", 4, self.hidden, stream)
         for gate, start in (("keep", self.keep), ("take", self.rate)):
             made[gate] = 0.01 * torch.randn(1, self.hidden + 2, generator=stream)
             made[f"{gate}_bias"] = torch.full((1,), math.log(start / (1 - start)))
@@ -96,11 +101,21 @@ class MetaLSTM(Rule):
     def start(self, params: Params) -> Gates:
         flat = _flat(params)
         zeros = flat.new_zeros(len(flat), self.hidden)
-        return Gates(Memory(zeros, zeros), torch.ones_like(flat)[:, None], torch.zeros_like(flat)[:, None])
+        return Gates(
+            Memory(zeros, zeros), torch.ones_like(flat)[:, None], torch.zeros_like(flat)[:, None], flat.new_zeros(())
+        )
+
+    @property
+    def reads_loss(self) -> bool:
+        return True
+
+    def told(self, state: Gates, loss: Float[Tensor, ""]) -> Gates:
+        return state._replace(loss=loss)
 
     def step(self, params: Params, slope: Params, state: Gates, learned: Params) -> tuple[Params, Gates]:
         flat, slopes = _flat(params), _flat(slope)
-        memory = _remember("reader", _logarithm_and_sign(slopes), state.memory, learned)
+        signals = [_logarithm_and_sign(slopes), _logarithm_and_sign(state.loss[None]).expand(len(flat), 2)]
+        memory = _remember("reader", torch.cat(signals, 1), state.memory, learned)
 
         def gate(name: str, last: Tensor) -> Tensor:
             read = torch.cat([memory.hidden, flat[:, None], last], 1)
@@ -108,7 +123,7 @@ class MetaLSTM(Rule):
 
         kept, taken = gate("keep", state.kept), gate("take", state.taken)
         moved = kept[:, 0] * flat - taken[:, 0] * slopes
-        return _added(params, moved - flat), Gates(memory, kept, taken)
+        return _added(params, moved - flat), Gates(memory, kept, taken, state.loss)
 
 
 def _flat(params: Params) -> Float[Tensor, " n"]:

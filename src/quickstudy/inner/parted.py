@@ -8,6 +8,7 @@ import torch
 
 from quickstudy.core import tree
 from quickstudy.core.settings import Choice, settings
+from quickstudy.core.shapes import Tensor
 from quickstudy.inner.rules import SGD, LearnedRates, Params, Rule
 
 __all__ = ["Parted"]
@@ -44,6 +45,14 @@ class Parted(Rule):
 
     def start(self, params: Params) -> dict[str, Any]:
         return {part: self._rule(part).start(weights) for part, weights in _parts(params).items()}
+
+    @property
+    def reads_loss(self) -> bool:
+        return any(self._rule(part).reads_loss for part in ADDRESS)
+
+    def told(self, state: dict[str, Any], loss: Tensor) -> dict[str, Any]:
+        read = {"body": loss.detach() if self.order == "first-order" else loss, "head": loss}
+        return {part: self._rule(part).told(own, read[part]) for part, own in state.items()}
 
     def step(
         self, params: Params, slope: Params, state: dict[str, Any], learned: Params

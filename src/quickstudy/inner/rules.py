@@ -23,7 +23,7 @@ Params = dict[str, Tensor]
 
 
 class Rule(ABC):
-    """One way to step. All three functions are pure and differentiable in every tensor they are given."""
+    """One way to step. All its functions are pure and differentiable in every tensor they are given."""
 
     @property
     def estimated(self) -> str:
@@ -37,6 +37,15 @@ class Rule(ABC):
     def start(self, params: Params) -> Any:
         """The state before the first step: tensors, or whatever counts steps. It does not leave the inner loop."""
         return ()
+
+    @property
+    def reads_loss(self) -> bool:
+        """Whether each step has to be preceded by `told`. It costs a rule that says no nothing."""
+        return False
+
+    def told(self, state: Any, loss: Tensor) -> Any:
+        """The state, once it knows the loss where the next step begins: a scalar, differentiated as slopes are."""
+        return state
 
     @abstractmethod
     def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:

@@ -77,8 +77,8 @@ class Reptile(MetaLearner):
         params = tree.map_leaves(torch.Tensor.detach, start)
         state = self.rule.start(params)
         for number in range(self.train_steps):
-            slope = torch.func.grad(self._loss)(params, batches[number % self.batches])
-            params, state = self.rule.step(params, slope, state, {})
+            slope, value = torch.func.grad_and_value(self._loss)(params, batches[number % self.batches])
+            params, state = self.rule.step(params, slope, self.rule.told(state, value), {})
         return pull(start, params)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Adapted:
