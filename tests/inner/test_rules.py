@@ -1,5 +1,7 @@
 """Step rules against torch's optimisers and closed forms."""
 
+import math
+
 import pytest
 import torch
 
@@ -41,6 +43,8 @@ def by_torch(make_optimizer):
         (Adam(rate=0.05, decay1=0.8, decay2=0.9), lambda p: torch.optim.Adam(p, lr=0.05, betas=(0.8, 0.9))),
         (LearnedRates(rate=0.3), lambda p: torch.optim.SGD(p, lr=0.3)),
         (LearnedRates(rate=0.3, per="tensor"), lambda p: torch.optim.SGD(p, lr=0.3)),
+        (LearnedRates(rate=0.3, space="log"), lambda p: torch.optim.SGD(p, lr=0.3)),
+        (LearnedRates(rate=0.3, per="tensor", steps=3, space="log"), lambda p: torch.optim.SGD(p, lr=0.3)),
     ],
     ids=lambda value: "" if callable(value) else str(value),
 )
@@ -68,6 +72,26 @@ def test_every_number_may_have_its_own_rate():
     slope = torch.func.grad(loss)(params, *data)
     assert torch.equal(end["w"], params["w"])
     torch.testing.assert_close(end["b"], params["b"] - rates["b"] * slope["b"])
+
+
+def test_logarithms_of_rates_are_learned_by_shares():
+    """d loss / d log(rate) is rate · d loss / d rate, and any number is a positive rate."""
+    params, data = problem()
+    slopes = {}
+    for space, start in (("linear", 0.2), ("log", math.log(0.2))):
+        rule = LearnedRates(rate=0.2, per="tensor", steps=2, space=space)
+        learned = {name: leaf.requires_grad_() for name, leaf in rule.learned(params).items()}
+        torch.testing.assert_close(learned["w"], torch.tensor([start, start], dtype=torch.float64))
+        end = unroll(loss, params, data, rule=rule, steps=3, learned=learned)[-1]
+        slopes[space] = torch.autograd.grad(loss(end, *data), list(learned.values()))
+    for log, linear in zip(slopes["log"], slopes["linear"], strict=True):
+        torch.testing.assert_close(log, 0.2 * linear)
+    far = {name: torch.tensor(-5.0, dtype=torch.float64) for name in params}
+    rule = LearnedRates(per="tensor", space="log")
+    _, end = unroll(loss, params, data, rule=rule, steps=1, learned=far)
+    slope = torch.func.grad(loss)(params, *data)
+    for name, weight in params.items():
+        torch.testing.assert_close(end[name], weight - math.exp(-5) * slope[name])
 
 
 def test_adam_has_a_derivative_at_a_slope_of_zero():

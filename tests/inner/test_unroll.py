@@ -35,6 +35,7 @@ RULES = [
     Adam(rate=0.1),
     LearnedRates(rate=0.2),
     LearnedRates(rate=0.2, per="tensor"),
+    LearnedRates(rate=0.2, per="tensor", steps=2, space="log"),
     ByLoss(),
     MetaLSTM(hidden=2),
 ]

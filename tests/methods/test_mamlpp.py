@@ -1,5 +1,7 @@
 """MAML++ against MAML at each of its steps."""
 
+import math
+
 import pytest
 import torch
 
@@ -48,11 +50,25 @@ def test_every_layer_and_step_has_a_rate():
         "head/weight": (3,),
         "head/bias": (3,),
     }
+    assert all(torch.allclose(rate.exp(), torch.full_like(rate, 0.2)) for rate in method.rates.values())
     with torch.no_grad():
         for rate in method.rates.values():
-            rate[1:] = 0
+            rate[1:] = -math.inf
     two, five = (method.adapt_for(episode.support, steps).weights for steps in (1, 5))
     assert all(torch.equal(two[name], five[name]) for name in two)
+
+
+def test_rates_are_learned_as_published_where_asked():
+    log, linear, episode = build(steps=3), build(steps=3, space="linear"), one()
+    assert all(torch.allclose(rate, torch.full_like(rate, 0.2)) for rate in linear.rates.values())
+    losses = [method.meta_loss(episode) for method in (log, linear)]
+    torch.testing.assert_close(*losses)
+    by_share, plain = (
+        torch.autograd.grad(loss, list(method.rates.values()))
+        for loss, method in zip(losses, (log, linear), strict=True)
+    )
+    for share, slope in zip(by_share, plain, strict=True):
+        torch.testing.assert_close(share, 0.2 * slope)
 
 
 def normed(**settings) -> MAMLPlusPlus:
@@ -84,7 +100,7 @@ def by_hand(method: MAMLPlusPlus, episode: Episode, steps: int) -> list[torch.Te
     for number in range(steps):
         slopes = torch.autograd.grad(loss(weights, number, support.x, support.y), weights, create_graph=True)
         names = ("net/layers/1/weight", "net/layers/1/bias", "head/weight", "head/bias")
-        rates = [method.rates[name][min(number, method.steps - 1)] for name in names]
+        rates = [method.rates[name][min(number, method.steps - 1)].exp() for name in names]
         weights = [weight - rate * slope for weight, rate, slope in zip(weights, rates, slopes, strict=True)]
         losses.append(loss(weights, number + 1, query.x, query.y))
     return losses

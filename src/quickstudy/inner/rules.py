@@ -6,6 +6,7 @@ A rule is frozen settings; what changes while stepping is its state, and what it
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import Any, Literal
 
@@ -136,6 +137,9 @@ class LearnedRates(Rule):
     With per="element" it is Meta-SGD (Li et al. 2017), where a learned rate may become negative; with per="tensor"
     each weight tensor has one rate, and with `steps` above 1 it has one for each step: the layer-wise and step-wise
     rates of MAML++ (Antoniou et al. 2019). Steps after the last of `steps` take the rates of the last.
+
+    An outer step of Adam moves every number that it learns by about its own rate, however small that number is. With
+    space="log" it is the logarithm of a step size: rates stay positive, and change by shares of themselves.
     """
 
     rate: Rate = 0.1
@@ -144,17 +148,21 @@ class LearnedRates(Rule):
     """Whether every number or every tensor has a step size of its own."""
     steps: Size = 1
     """Steps that have step sizes of their own; 1 for the same at every step."""
+    space: Literal["linear", "log"] = "linear"
+    """Whether step sizes are learned as such, or by their logarithms, and so stay positive."""
 
     def learned(self, params: Params) -> Params:
         def ones(leaf: Tensor) -> Tensor:
             shape = leaf.shape if self.per == "element" else torch.Size()
             return leaf.detach().new_ones(shape if self.steps == 1 else (self.steps, *shape))
 
-        return {name: self.rate * ones(leaf) for name, leaf in params.items()}
+        start = math.log(self.rate) if self.space == "log" else self.rate
+        return {name: start * ones(leaf) for name, leaf in params.items()}
 
     def start(self, params: Params) -> int:
         return 0
 
     def step(self, params: Params, slope: Params, state: int, learned: Params) -> tuple[Params, int]:
         at = () if self.steps == 1 else min(state, self.steps - 1)
-        return {name: params[name] - learned[name][at] * slope[name] for name in params}, state + 1
+        rates = {name: learned[name][at].exp() if self.space == "log" else learned[name][at] for name in params}
+        return {name: params[name] - rates[name] * slope[name] for name in params}, state + 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import nn
 
@@ -41,11 +43,16 @@ class MAMLPlusPlus(MetaLearner):
     step's inner loss shares them with the query's loss after it; here they go with the weights, so that the query's
     loss after a step and the next inner loss are of one net. The outer cosine is schedule=cosine.
 
+    The paper learns the step sizes themselves. An outer step of Adam moves each of them by about the outer rate, which
+    for sines, where they start at 0.01, is a tenth of them and more: within hundreds of steps some had left the rates
+    at which the inner loop is stable, and the loss grew without bound. So their logarithms are learned here.
+
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
         steps: Inner steps. Evaluation may ask for more, which take the last step's rates, scales and shifts.
         rate: Where the learned step sizes start.
+        space: Whether the step sizes are learned as such ("linear", the paper's) or by their logarithms ("log").
         early: How much of the loss falls to the steps before the last in the end: 0.03·(T - 1)/T in the paper.
         annealed: In which part of the training it falls to that: 0.1 in the paper for Omniglot, 0.15 for Mini-ImageNet.
         first_order: For which part of the training, from its start, slopes are constants (section 4, "derivative-order
@@ -63,6 +70,7 @@ class MAMLPlusPlus(MetaLearner):
         *,
         steps: Size = 5,
         rate: Rate = 0.1,
+        space: Literal["linear", "log"] = "log",
         early: Fraction = 0.024,
         annealed: Fraction = 0.1,
         first_order: Fraction = 0.0,
@@ -80,7 +88,7 @@ class MAMLPlusPlus(MetaLearner):
         self.stage = gradient
         self.register_buffer("early_now", torch.tensor(float(early)), persistent=False)
         self.likelihood = likelihood
-        self.rule = LearnedRates(rate=rate, per="tensor", steps=steps)
+        self.rule = LearnedRates(rate=rate, per="tensor", steps=steps, space=space)
         start, before = self._divided()
         self.rates = kept(self.rule.learned(start))
         self.norms = kept({name: leaf.detach().repeat(steps, 1) for name, leaf in before.items()})
