@@ -51,6 +51,12 @@ def test_rates_learned_by_other_methods_than_maml(case):
     hold(case)
 
 
+@parametrised("leo", chosen={"encoder": 0.0}, only=["gradients"])
+def test_leo_without_the_distance_that_holds_a_constant(case):
+    result = case.run()
+    assert result.outcome == "passed", result.reason
+
+
 @parametrised("protonet", chosen={"distance": "cosine", "temperature": 0.1})
 def test_cosine_protonet(case):
     hold(case)

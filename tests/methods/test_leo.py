@@ -89,3 +89,18 @@ def test_step_sizes_are_learned():
     method = build()
     method.meta_loss(one(), noise_for(method)).backward()
     assert all(rate.grad.abs() > 0 for rate in method.rates.values())
+
+
+def test_codes_are_pulled_to_where_their_steps_ended():
+    """The only slope that is an estimate: of the distance to the adapted code as a constant."""
+    whole, plain, episode = build(encoder=0.2), build(encoder=0.0), one()
+    noise = noise_for(whole)
+    mean, std = code_by_hand(whole, episode)
+    before, after = mean + std * noise[:20].view(4, 5), whole._solve(episode.support, noise).after.detach()
+    expected = torch.autograd.grad(0.2 * (after - before).square().sum(), whole.encode.weight)[0]
+    (with_pull,), (without,) = (
+        torch.autograd.grad(method.meta_loss(episode, noise), method.encode.weight) for method in (whole, plain)
+    )
+    torch.testing.assert_close(with_pull - without, expected)
+    assert whole.estimated
+    assert not plain.estimated

@@ -78,7 +78,6 @@ class LEO(MetaLearner):
         regression=True,
         exceptions={"learns (regression)": "200 steps at the check's rate only teach it the average wave"},
     )
-    estimated = "the adapted code counts as a constant in the distance that codes move"
 
     def __init__(
         self,
@@ -110,6 +109,7 @@ class LEO(MetaLearner):
         self.steps, self.tune_steps = steps, tune_steps
         self.divergence, self.encoder, self.orthogonality = divergence, encoder, orthogonality
         self.gradient = gradient
+        self.estimated = "the adapted code counts as a constant in the distance that codes move" if encoder else ""
         self.likelihood = likelihood
         self.latent = latent
         self.width = width
