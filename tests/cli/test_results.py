@@ -41,6 +41,18 @@ def trained(folder: str, method: str = "maml", tasks: str = "sines", steps: int 
     return run
 
 
+def test_what_a_method_measures_of_itself_is_shown_and_kept(capsys: pytest.CaptureFixture[str]) -> None:
+    trained("run", "imaml")
+    assert main(["evaluate", "run", "--episodes", "3", "--no-floors", "--no-curves"]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    first, second = Record.read("run/evaluation.json").examined
+    said = f"Measured by the method itself: {first.name} {first.mean:#.3g}".rstrip(".")
+    assert said in out
+    assert f", {second.name} " in out
+    for file in ("report.html", "report.md"):
+        assert said in Path("run", file).read_text(encoding="utf-8")
+
+
 def test_evaluate_leaves_a_record_and_a_report(capsys: pytest.CaptureFixture[str]) -> None:
     trained("run")
     assert main(["evaluate", "run", "--episodes", "4", "--shots", "2", "--minutes-for-floors", "0.001"]) == 0

@@ -28,6 +28,7 @@ def full() -> r.Record:
         floors=(RESULT,),
         curves=r.Curves(r.Curve((0, 1), (0.2, 0.5), (0.1, 0.4), (0.3, 0.6), {"probe": (0.2, 0.3)}), None),
         calibration=r.Calibration((r.Bin(0.0, 1.0, 4, 0.5, 0.6),), 0.1, 0.7, 0.3),
+        examined=(r.Figure("slope left", 0.1, 0.0, 0.2),),
         learning=(r.Learned(1, 0.5, 0.1), r.Validated(1, 0.5, 0.4, 0.6)),
         episodes=(
             r.DrawnEpisode(("a",), (r.DrawnSupport("data:,", 0),), (r.DrawnQuery("data:,", 0, 0, 0.9),)),
@@ -46,7 +47,7 @@ def test_the_schema_is_the_documented_one() -> None:
     values = full().to_json()
     assert list(values) == [
         "version", "run", "protocol", "machine", "result", "floors", "curves", "calibration",
-        "intervals", "novelty", "learning", "episodes",
+        "intervals", "novelty", "examined", "learning", "episodes",
     ]  # fmt: skip
     assert values["learning"] == [
         {"step": 1, "loss": 0.5, "seconds": 0.1},

@@ -25,6 +25,7 @@ from quickstudy.evaluate import (
     shots_curve,
     steps_curve,
 )
+from quickstudy.evaluate.examined import examined
 from quickstudy.evaluate.novelty import familiarity, measured
 from quickstudy.evaluate.record import Curves, Learned, Machine, Novelty, Record, Result, RunInfo, Validated
 from quickstudy.nets import normalisation
@@ -48,6 +49,8 @@ class Options:
     """Whether curves over inner steps and shots are measured."""
     novelty: bool = True
     """Whether it is measured how well queries of no class of the support are told."""
+    examined: bool = True
+    """Whether what the method measures of itself is asked for."""
     curve_episodes: int = 300
     """Episodes for each point of a curve, at most: enough for its shape, at a fraction of the cost."""
     quiet: bool = False
@@ -79,6 +82,7 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
         calibration=calibration(answers),
         intervals=intervals(answers),
         novelty=_novelty(run, method, scalars["number"], protocol) if options.novelty else None,
+        examined=examined(method, protocol) if options.examined else (),
         learning=tuple(_learning(run)),
         episodes=draw_episodes(method, protocol),
     )

@@ -100,6 +100,8 @@ def show(record: Record) -> None:
         screen.say(held)
     if told := findings.novelty(record):
         screen.say(told)
+    if own := findings.examined(record):
+        screen.say(own)
     if record.run.transductive:
         screen.say(findings.TRANSDUCTIVE, style="yellow")
 

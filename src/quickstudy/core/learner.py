@@ -20,7 +20,7 @@ from quickstudy.core.settings import Configurable, owner_of
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["MetaLearner", "QueryScored", "Stepwise", "Tags", "tags_of"]
+__all__ = ["Examined", "MetaLearner", "QueryScored", "Stepwise", "Tags", "tags_of"]
 
 
 @dataclass(frozen=True)
@@ -144,3 +144,11 @@ class Stepwise(Protocol):
 
     def adapt_for(self, support: Examples, steps: int, *noise: Tensor) -> Any:
         """The learner after `steps` steps; 0 is the learner before any adaptation. Noise is as `adapt` takes it."""
+
+
+@runtime_checkable
+class Examined(Protocol):
+    """A meta-learner that measures, of a task, what no prediction shows: how well its own computations went."""
+
+    def examine(self, episode: Episode, *noise: Float[Tensor, " size"]) -> dict[str, Float[Tensor, ""]]:
+        """Figures by the names that reports show, the same names for each task. Noise is as `adapt` takes it."""

@@ -33,6 +33,7 @@ __all__ = [
     "DrawnPoints",
     "DrawnQuery",
     "DrawnSupport",
+    "Figure",
     "Interval",
     "Learned",
     "Machine",
@@ -223,6 +224,18 @@ class Novelty:
 
 
 @dataclass(frozen=True)
+class Figure:
+    """What a method measures of itself, over episodes."""
+
+    name: str
+    """As the method calls it."""
+    mean: Number
+    low: Number
+    """Lower end of the 95% t-interval."""
+    high: Number
+
+
+@dataclass(frozen=True)
 class Learned:
     """A point of the learning curve."""
 
@@ -342,6 +355,8 @@ class Record(Kept):
     """Of real values; empty for classes."""
     novelty: Novelty | None = None
     """Of classes; None where it was not measured."""
+    examined: tuple[Figure, ...] = ()
+    """What the method measured of itself; most measure nothing."""
     learning: tuple[Learned | Validated, ...] = ()
     episodes: tuple[DrawnEpisode | DrawnPoints, ...] = ()
     version: Literal[1] = VERSION

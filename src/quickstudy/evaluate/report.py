@@ -77,6 +77,7 @@ def run_markdown(record: Record) -> str:
     parts = [*lead, "## Against the floors", _table(head, rows)]
     parts += [*_curves(record), *_calibration(record), *_intervals(record)]
     parts += ["## Foreign queries", say.novelty(record)] if record.novelty else []
+    parts += ["## Measured by the method itself", _plain(say.examined(record))] if record.examined else []
     drawn = [_told(n, e) for n, e in enumerate(record.episodes, 1)]
     parts += ["## Test episodes", "\n".join(drawn)] if drawn else []
     return _document([*parts, "## How this was measured", *_facts(say.facts(record)), say.MEANING])

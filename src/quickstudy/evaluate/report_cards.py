@@ -56,7 +56,12 @@ def curves(records: Sequence[Record]) -> str:
         note = f"By number of support examples{' of each class' * (measure == MEASURE['accuracy'])}."
         made.append(_curve("Shots", note, shots, ("shots", measure)))
     if len(records) == 1:
-        made += [*calibration(records[0].calibration), *_covered(records[0]), *_foreign(records[0])]
+        made += [
+            *calibration(records[0].calibration),
+            *_covered(records[0]),
+            *_foreign(records[0]),
+            *_examined(records[0]),
+        ]
     return cards(made)
 
 
@@ -85,6 +90,15 @@ def _foreign(record: Record) -> list[str]:
     head = ("familiarity", "AUROC", "kept", "flagged")
     row = [n.score, f"{n.auroc:.3f}", say.score(n.kept, "accuracy"), say.score(n.flagged, "accuracy")]
     return [card("Foreign queries", say.novelty(record), table("On these tasks.", head, [row]))]
+
+
+def _examined(record: Record) -> list[str]:
+    """What the method measured of itself; nothing where it measured nothing."""
+    if not record.examined:
+        return []
+    rows = [[each.name, say.number(each.mean, "mse"), say.span(each.low, each.high, "mse")] for each in record.examined]
+    head = ("figure", "mean", "95 % interval")
+    return [card("Measured by the method itself", say.examined(record), table("Over episodes.", head, rows))]
 
 
 def episodes(drawn: Sequence[DrawnEpisode | DrawnPoints]) -> str:

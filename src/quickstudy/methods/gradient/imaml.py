@@ -51,7 +51,7 @@ class IMAML(QueryScored):
     of the support's loss, by conjugate gradient (lemma 1, algorithm 2).
 
     Memory does not grow with the steps. The meta-gradient is that of the true minimum; `residuals` says how near to it
-    the steps came, and how well the system was solved.
+    the steps came, and how well the system was solved; `quickstudy evaluate` shows them.
 
     Args:
         net: The body; a linear head is put on its features.
@@ -141,6 +141,11 @@ class IMAML(QueryScored):
 
         solution = conjugate_gradient(product, _joined(torch.func.grad(query)(end)), self.iterations)
         return Residuals(penalised_slope(end).norm() / penalised_slope(start).norm(), solution.residual)
+
+    def examine(self, episode: Episode, *noise: Tensor) -> dict[str, Tensor]:
+        """`residuals`, by the names that reports show."""
+        slope, system = self.residuals(episode)
+        return {"slope left by the inner steps": slope, "residual of the linear system": system}
 
     def _solver(self, steps: int) -> Solver:
         if self.solver == "rule":
