@@ -13,6 +13,7 @@ from quickstudy.inner.alfa import ALFA
 from quickstudy.inner.curvature import MetaCurvature
 from quickstudy.inner.lstm import CoordinateLSTM, MetaLSTM
 from quickstudy.inner.parted import Parted
+from quickstudy.methods.bayesian.abml import ABML
 from quickstudy.methods.bayesian.platipus import PLATIPUS
 from quickstudy.methods.flat.baselinepp import BaselinePlusPlus
 from quickstudy.methods.gradient.cavia import CAVIA
@@ -21,6 +22,10 @@ from quickstudy.methods.gradient.imaml import IMAML
 from quickstudy.methods.gradient.protomaml import ProtoMAML
 from quickstudy.methods.gradient.reptile import Reptile
 from quickstudy.nets import MLP
+
+
+def abml(net: nn.Module, rule: Rule) -> ABML:
+    return ABML(net, 4, steps=2, samples=2, rule=rule)
 
 
 def cavia(net: nn.Module, rule: Rule) -> CAVIA:
@@ -36,8 +41,10 @@ def protomaml(net: nn.Module, rule: Rule) -> ProtoMAML:
 
 
 LEARNING = [LearnedRates(rate=0.2, per="tensor"), ALFA(rate=0.2), MetaLSTM(hidden=3), CoordinateLSTM(hidden=3)]
-OWNED = [(make, rule) for make in (cavia, platipus, protomaml) for rule in LEARNING]
-OWNED += [(make, rule) for make in (cavia, platipus) for rule in (LearnedRates(rate=0.2), MetaCurvature(rate=0.2))]
+OWNED = [(make, rule) for make in (abml, cavia, platipus, protomaml) for rule in LEARNING]
+OWNED += [
+    (make, rule) for make in (abml, cavia, platipus) for rule in (LearnedRates(rate=0.2), MetaCurvature(rate=0.2))
+]
 OWNED.append((protomaml, Parted(body=LearnedRates(rate=0.2), head=SGD(rate=0.1), order="exact")))
 
 
@@ -106,6 +113,6 @@ def test_heads_of_any_size_refuse_rules_with_something_for_each_weight(rule):
 
 
 def test_a_parted_rule_makes_the_meta_gradient_an_estimate_anywhere():
-    for make in (cavia, platipus, protomaml):
+    for make in (abml, cavia, platipus, protomaml):
         rule = Parted(body=LearnedRates(per="tensor"), head=SGD())
         assert make(net(), rule).estimated == rule.estimated

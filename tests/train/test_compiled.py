@@ -14,6 +14,9 @@ from helpers import random_episodes
 from quickstudy import MAML, SGD, ProtoNet, over_tasks
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.shapes import Tensor
+from quickstudy.inner import Rule
+from quickstudy.inner.lstm import MetaLSTM
+from quickstudy.inner.parted import Parted
 from quickstudy.nets import MLP, Conv4
 from quickstudy.train import compiled, remembered
 from quickstudy.train.compiled import Choice, WholeStep, compiled_step
@@ -47,10 +50,10 @@ def differ(ours: tuple[Tensor, dict[str, Tensor]], theirs: tuple[Tensor, dict[st
     return max([*gaps, (ours[0] - theirs[0]).abs() / theirs[0].abs()]).item()
 
 
-def sines(gradient: str) -> MAML:
+def sines(gradient: str, rule: Rule | None = None) -> MAML:
     torch.manual_seed(0)
     net = MLP((1,), hidden=(8,))
-    return MAML(net, 1, steps=2, rule=SGD(rate=0.01), gradient=gradient, likelihood="gaussian")
+    return MAML(net, 1, steps=2, rule=rule or SGD(rate=0.01), gradient=gradient, likelihood="gaussian")
 
 
 @pytest.mark.parametrize(("dtype", "most"), [(torch.float32, 1e-5), (torch.float64, 1e-10)])
@@ -61,6 +64,13 @@ def test_a_traced_step_is_the_eager_one(gradient: str, dtype: torch.dtype, most:
     for tasks in (4, 7):  # a new shape is traced anew
         episodes = to_device(SOURCE.batch(range(tasks)), "cpu", dtype)
         assert differ(step(episodes), eager(method, episodes)) < most
+
+
+@pytest.mark.parametrize("rule", [MetaLSTM(hidden=3), Parted(body=SGD(rate=0.01), head=MetaLSTM(hidden=3))], ids=str)
+@pytest.mark.parametrize("gradient", ["exact", "first-order"])
+def test_rules_that_read_the_loss_are_traced(gradient: str, rule: Rule) -> None:
+    method, episodes = sines(gradient, rule).double(), to_device(SOURCE.batch(range(3)), "cpu", torch.float64)
+    assert differ(WholeStep(method, backend="eager")(episodes), eager(method, episodes)) < 1e-10
 
 
 def test_a_traced_step_reads_the_weights_as_they_are_now() -> None:

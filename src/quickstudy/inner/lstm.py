@@ -34,6 +34,7 @@ class CoordinateLSTM(Rule):
     θ ← θ + scale · m(slope), with the net m shared by all coordinates and a memory for each (equation 3, figure 3).
     Slopes are read as logarithm and sign. What m says starts near a tenth of the sign, downhill. The paper drops the
     derivatives of slopes: gradient="first-order". Where its tasks have random starts, here the start is learned too.
+    Where the paper adds up the losses after all steps (equation 3, weights of 1), MAML scores the last step alone.
     """
 
     hidden: Size = 20
