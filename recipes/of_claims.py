@@ -13,6 +13,7 @@ __all__ = [
     "in_context",
     "instances",
     "intents",
+    "novelty",
     "posterior",
     "processes",
     "quadratics",
@@ -313,4 +314,18 @@ def waves(record: Record) -> list[Row]:
                 f"{most:.2f}",
             )
         )
+    return rows
+
+
+def novelty(records: Record) -> list[Row]:
+    """Of every single run that was asked about queries of other classes."""
+    rows = []
+    for name, record in records.items():
+        if not record.get("novelty"):
+            continue
+        found, asked = record["novelty"], record["protocol"]
+        where = f"{name}: {asked['ways']}-way {asked['shots']}-shot, {record['protocol']['episodes']:,} episodes"
+        rows.append(Row(f"{where}, area under the ROC curve (score: {found['score']})", f"{found['auroc']:.3f}"))
+        flagged = f"{100 * found['flagged']:.1f} %, {100 * (1 - found['kept']):.1f} %"
+        rows.append(Row(f"{where}, flagged of other classes and of the support's", flagged))
     return rows
