@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import leaderboards
-import yaml
-from leaderboards import BOARDS, shown
+from leaderboards import read_board, shown
 from of_claims import Row
 
 from quickstudy.evaluate.record import Record, Result
@@ -36,7 +35,7 @@ class Board:
 
     def floor(self, name: str, title: str) -> Result | None:
         """A floor under a protocol, likewise."""
-        found = leaderboards.floors(list(self.rows.values()), title)
+        found = leaderboards.floors(self.asked, list(self.rows.values()), title)
         return next((floor for floor in found if floor.name == name), None)
 
     def stepping(self) -> list[str]:
@@ -50,7 +49,7 @@ class Board:
 
 def board(name: str, records: Path) -> Board:
     """The leaderboard of this name, with the runs of its tasks that took longer than it gives."""
-    asked = yaml.safe_load((BOARDS / f"{name}.yaml").read_text(encoding="utf-8"))
+    asked = read_board(name)
     longer = {path.stem: Record.read(path).result for path in sorted(records.glob(f"{name}-*.json"))}
     return Board(asked, {row.name: row for row in leaderboards.read(name, asked)}, longer)
 

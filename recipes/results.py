@@ -28,11 +28,13 @@ PAPERS: dict[tuple[str, object, object, object], float] = {
 """Accuracies that the papers print, by method, split or data, ways and shots, each under its own protocol: Snell et al.
 2017, table 1, retrained on train and validation classes; Finn et al. 2017, table 1, transductive on a random split;
 Bertinetto et al. 2019, first version (arXiv 1805.08136v1), with a net of 64 filters."""
+PAGE, README = ROOT / "docs" / "results.md", ROOT / "README.md"
 OPEN, CLOSE = "<!-- results -->", "<!-- /results -->"
 
 HEAD = """# Results
 
-Made by `python recipes/results.py` from the records in `docs/records`; no figure is typed.
+Made by `python recipes/results.py` from the records in `docs/records`; no figure is typed but those of earlier tries,
+told below.
 Each record states its protocol, machine and every episode's score. Intervals are 95 %: over episodes (Student's t),
 which says how well the test episodes were sampled, and for classification over classes (bootstrap): how much
 another draw of test classes might change the figure. Weights are the best by validation.
@@ -194,18 +196,31 @@ def panel(axes: Axes, shown: list[Record]) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def main() -> None:
-    """Read every record; write the page, and the table between the README's two marks."""
-    records = {path.stem: Record.read(path) for path in sorted(RECORDS.glob("*.json"))}
-    picture(list(records.values()))
-    page = [HEAD, *(section(name, record) for name, record in records.items())]
-    (ROOT / "docs" / "results.md").write_text("\n".join(page), encoding="utf-8")
-    readme = ROOT / "README.md"
-    before, _, rest = readme.read_text(encoding="utf-8").partition(OPEN)
+def read() -> dict[str, Record]:
+    """Every record by its name."""
+    return {path.stem: Record.read(path) for path in sorted(RECORDS.glob("*.json"))}
+
+
+def page(records: dict[str, Record]) -> str:
+    """The page."""
+    return "\n".join([HEAD, *(section(name, record) for name, record in records.items())])
+
+
+def with_table(readme: str, records: dict[str, Record]) -> str:
+    """The README with its table, between two marks, made of the records."""
+    before, _, rest = readme.partition(OPEN)
     _, _, after = rest.partition(CLOSE)
     table = ["| method | test tasks | result (95 % interval) | best floor |", "|---|---|---|---|"]
     table += [line(record) for record in records.values()]
-    readme.write_text("\n".join([before + OPEN, *table, CLOSE + after]), encoding="utf-8")
+    return "\n".join([before + OPEN, *table, CLOSE + after])
+
+
+def main() -> None:
+    """Read every record; write the page with its picture, and the README's table."""
+    records = read()
+    picture(list(records.values()))
+    PAGE.write_text(page(records), encoding="utf-8")
+    README.write_text(with_table(README.read_text(encoding="utf-8"), records), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -97,6 +97,7 @@ def test_from_a_file_to_a_page(
     lines = [line for line in text.splitlines() if line.startswith("| protonet")]
     assert "[99.9]" in lines[0]
     assert "seeds" in lines[0]
+    page.picture("tiny", yaml.safe_load(TINY), page.read("tiny", yaml.safe_load(TINY)))
     assert (tmp_path / "docs" / "leaderboard-tiny.svg").exists()
 
 
