@@ -200,6 +200,16 @@ def waves(norm: str = "none", **settings) -> MAMLPlusPlus:
     return MAMLPlusPlus(MLP((1,), hidden=(6,), norm=norm), 1, rate=0.01, likelihood="gaussian", **settings)
 
 
+def test_its_rates_do_not_run_away_on_sines():
+    """At the outer rate of the sines board, where rates learned as such end training at step 48, at a loss of 1e28."""
+    torch.manual_seed(0)
+    method = MAMLPlusPlus(MLP((1,), hidden=(40, 40)), 1, rate=0.01, likelihood="gaussian")
+    asked = Training(steps=60, batch=25, rate=0.004, clip=1.0)
+    losses = [step.loss for step in fit(method, Sines(shots=10, queries=10).source("train"), asked)]
+    assert max(losses) < 10
+    assert all((rate - math.log(0.01)).abs().max() < 0.5 for rate in method.rates.values())
+
+
 def test_training_tells_it_how_far_it_has_come(monkeypatch):
     told, method = [], waves(first_order=0.5)
     reach = method.reach
