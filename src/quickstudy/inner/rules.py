@@ -65,9 +65,10 @@ def refuse_learned(rule: Rule, params: Params, why: str) -> None:
         SettingsError: it does.
     """
     if learned := rule.learned(params):
+        some = ", ".join([*learned][:3]) + ", ..." * (len(learned) > 3)
         raise SettingsError(
-            f"the rule {registry.name_of(type(rule))!r} has tensors to learn ({', '.join([*learned][:3])}, ...) that "
-            f"would stay where they start: {why}. Choose a rule that learns nothing, such as sgd or adam, or a method "
+            f"the rule {registry.name_of(type(rule))!r} has tensors to learn ({some}) that would stay "
+            f"where they start: {why}. Choose a rule that learns nothing, such as sgd or adam, or a method "
             "whose meta-gradient goes through the steps, such as maml or protomaml."
         )
 
