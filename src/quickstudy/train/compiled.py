@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch.func import functional_call
+from torch.fx import Graph
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from quickstudy.core import tree
@@ -55,24 +56,25 @@ class WholeStep:
         self.method, self.how, self.bf16, self.backend = method, how, bf16, backend
         self.seconds = 0.0
         """Wall-clock time spent in tracing and compiling so far, the first calls included."""
-        self._graphs: dict[Any, Callable[..., Any]] = {}
+        self._graphs: dict[Any, tuple[Callable[..., Any], list[str]]] = {}
 
     def __call__(self, episodes: Episode, *noise: Float[Tensor, "t size"]) -> tuple[Float[Tensor, ""], Weights]:
-        """The mean meta-loss over the tasks, and its gradient in every weight that is trained, by name."""
+        """The mean meta-loss over the tasks, and its gradient in every weight that it depends on, by name."""
         learned, held = self._tensors()
         flat, spec = tree.flatten((learned, held, (episodes, *noise)))
         shapes = self.method.stage, tuple((leaf.shape, leaf.stride(), leaf.dtype, leaf.device) for leaf in flat)
         with torch.no_grad():
             if shapes not in self._graphs:
                 start = time.perf_counter()
-                graph = self._compile(flat, spec)
+                graph, names = self._compile(flat, spec, list(learned))
                 found = graph(*flat)
-                self._graphs[shapes] = graph
+                self._graphs[shapes] = graph, names
                 self.seconds += time.perf_counter() - start
             else:
-                found = self._graphs[shapes](*flat)
+                graph, names = self._graphs[shapes]
+                found = graph(*flat)
         loss, *slopes = found
-        return loss, dict(zip(learned, slopes, strict=True))
+        return loss, dict(zip(names, slopes, strict=True))
 
     def _tensors(self) -> tuple[Weights, Weights]:
         """The tensors that are trained, and those that are not."""
@@ -81,7 +83,9 @@ class WholeStep:
         held = {name: weight.detach() for name, weight in named.items() if not weight.requires_grad}
         return learned, held | dict(self.method.named_buffers())
 
-    def _compile(self, flat: list[Tensor], spec: Any) -> Callable[..., Any]:
+    def _compile(self, flat: list[Tensor], spec: Any, names: list[str]) -> tuple[Callable[..., Any], list[str]]:
+        """The graph compiled, and the names of the weights whose slopes it gives."""
+
         def loss(learned: Weights, held: Weights, batch: Batch) -> Tensor:
             def of_task(*task: Any) -> Tensor:
                 found: Tensor = functional_call(self.method, {**learned, **held}, task)
@@ -98,6 +102,7 @@ class WholeStep:
 
         with by_comparisons():
             graph = make_fx(whole)(*flat)
+        names = _without_idle(graph.graph, names)
         graph.graph.eliminate_dead_code()  # questions such as "the same size?", which the compiler takes amiss
         graph.recompile()
         if self.backend == "inductor":
@@ -106,9 +111,27 @@ class WholeStep:
             from torch import _inductor  # two seconds, for those who compile
 
             done: Callable[..., Any] = _inductor.compile(graph, list(flat))
-            return done
+            return done, names
         traced: Callable[..., Any] = torch.compile(graph, fullgraph=True, dynamic=False, backend=self.backend)
-        return traced
+        return traced, names
+
+
+def _without_idle(graph: Graph, names: list[str]) -> list[str]:
+    """Leave the slopes of weights that the loss does not depend on out of a graph's outputs; the names of the others.
+
+    Such a slope is zero, and an optimizer with momentum would move the weight by it, which without a slope it leaves.
+    """
+    output = next(iter(reversed(graph.nodes)))
+    loss, *slopes = output.args[0]
+    inputs = [node for node in graph.nodes if node.op == "placeholder"]  # the weights that are trained are the first
+    behind, seen = [loss], {loss}
+    while behind:
+        new = set(behind.pop().all_input_nodes) - seen
+        seen |= new
+        behind += new
+    kept = [place for place in range(len(names)) if inputs[place] in seen]
+    output.args = ([loss, *(slopes[place] for place in kept)],)
+    return [names[place] for place in kept]
 
 
 def compiled_step(
