@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from helpers import random_episodes
-from quickstudy import Episode, ProtoNet
+from quickstudy import Episode, Examples, ProtoNet
 from quickstudy.core import tree
 from quickstudy.methods.metric.tadam import TADAM
 from quickstudy.nets import MLP, Flatten
@@ -75,6 +75,57 @@ def test_all_that_is_learned_has_a_slope():
     method, episode = moved(made()), one(shots=3)
     method.meta_loss(episode).backward()
     assert all(weight.grad.abs().sum() > 0 for weight in method.parameters())
+
+
+def test_the_net_learns_to_classify_the_pool_with_a_head_of_its_own():
+    """Its slope is that of torch's cross-entropy on the plain net's features; what tasks alone use has none."""
+    torch.manual_seed(0)
+    method = moved(TADAM(MLP((3,), hidden=(6, 4), activation="tanh"), 9)).double()
+    x, labels, mask = torch.randn(8, 3, dtype=torch.float64), torch.arange(8), torch.arange(8) != 3
+    batch = Examples(x, torch.nn.functional.one_hot(labels, 9).bool(), mask)
+    method.flat_loss(batch).backward()
+    slopes = {name: weight.grad for name, weight in method.named_parameters()}
+    method.zero_grad()
+    torch.nn.functional.cross_entropy(method.head(method.net(x[mask])), labels[mask]).backward()
+    torch.testing.assert_close(slopes, {name: weight.grad for name, weight in method.named_parameters()})
+    moved_by = {name.partition(".")[0] for name, slope in slopes.items() if slope is not None and slope.any()}
+    assert moved_by == {"net", "head"}
+
+
+def test_slopes_of_a_flat_batch_are_central_differences():
+    torch.manual_seed(0)
+    method = TADAM(MLP((3,), hidden=(6, 4), activation="tanh"), 9).double()
+    x, y = torch.randn(8, 3, dtype=torch.float64), torch.eye(9).bool()[:8]
+    batch = Examples(x, y, torch.ones(8, dtype=torch.bool))
+    method.flat_loss(batch).backward()
+    for weight in (method.net.layers[1].weight, method.head.weight, method.head.bias):
+        at = (0,) * weight.ndim
+        found = []
+        for change in (1e-6, -2e-6):
+            with torch.no_grad():
+                weight[at] += change
+                found.append(method.flat_loss(batch).item())
+        assert weight.grad[at].item() == pytest.approx((found[0] - found[1]) / 2e-6, rel=1e-4)
+
+
+def test_the_share_of_conventional_steps_decays_as_in_the_paper():
+    """0.9 to the power of ⌊20 t / T⌋ (section 3.4)."""
+    shares = [TADAM(MLP((3,)), 9).flat_share(t / 60) for t in range(60)]
+    assert shares == [0.9 ** (t // 3) for t in range(60)]
+
+
+def test_the_head_of_the_pool_says_nothing_of_tasks():
+    with_head, without, episode = TADAM(MLP((3,), hidden=(6,)), 9), TADAM(MLP((3,), hidden=(6,))), one(shots=3)
+    without.load_state_dict({n: w for n, w in with_head.state_dict().items() if not n.startswith("head")})
+    said = [each.double().predict(each.adapt(episode.support), episode.query.x).mean for each in (with_head, without)]
+    assert torch.equal(*said)
+    assert torch.equal(with_head.meta_loss(episode), without.meta_loss(episode))
+
+
+def test_what_has_nothing_to_classify_is_not_co_trained():
+    assert [TADAM(MLP((3,)), 9, flat_batch=size).flat_batch for size in (64, 7, 0)] == [64, 7, 0]
+    assert TADAM(MLP((3,))).flat_batch == TADAM(Flatten((3,)), 9).flat_batch == 0
+    assert TADAM(MLP((3,)), 9, flat_batch=0).head is None
 
 
 def test_a_class_without_support_is_never_predicted():

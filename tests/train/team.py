@@ -24,7 +24,7 @@ from quickstudy.tasks.sines import Sines, SineSource
 from quickstudy.tasks.source import Indices, Split
 from quickstudy.train import checkpoint
 from quickstudy.train.loop import fit
-from quickstudy.train.run import RunSettings, build_method, training_source
+from quickstudy.train.run import RunSettings, build_method, pool_source, training_source
 from quickstudy.train.state import TrainState
 from quickstudy.train.sums import Sums
 from train.runs import Dots, sine_run
@@ -87,6 +87,17 @@ def curve(run: RunSettings, state: TrainState, workers: Workers, until: int = ST
     return found
 
 
+def two_signals(workers: Workers) -> list[list[float]]:
+    """The curve of a method that takes flat batches, which one worker alone can take, beside its episodes."""
+    training = {"steps": 8, "batch": 3, "compile": "never"}
+    net, tasks = {"name": "mlp", "hidden": [6]}, {"name": "train.runs:Dots", "ways": 4, "queries": 3}
+    run = RunSettings.read({"method": "tadam", "net": net, "tasks": tasks, "training": training})
+    state = TrainState(build_method(run), run.training)
+    pool = pool_source(run, state.method)
+    steps = fit(state.method, training_source(run), state=state, workers=workers, pool=pool)
+    return [[step.loss, step.grad_norm, float(step.flat)] for step in steps]
+
+
 def asked(workers: Workers) -> dict[str, Any]:
     """Answers to 20 episodes of varying ways, in batches of 6: workers have unequal parts of unequal shapes."""
     torch.manual_seed(0)
@@ -123,6 +134,7 @@ def work(folder: Path) -> dict[str, Any]:
     saved = checkpoint.read(folder / "alone", "step-00000006")
     state.restore(saved.tensors, saved.scalars)
     found["went on"] = curve(run, state, workers)
+    found["two signals"] = two_signals(workers)
     run, state = method_and_state(minutes=0.0005, schedule="cosine")
     found["timed"] = [curve(run, state, workers), state.seconds]
     return found

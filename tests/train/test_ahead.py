@@ -3,6 +3,7 @@
 import torch
 
 from quickstudy.core import tree
+from quickstudy.tasks.sines import Sines
 from quickstudy.train.ahead import Ahead
 from train.runs import SOURCE
 
@@ -22,19 +23,25 @@ def same(one, other) -> bool:
 
 def test_the_next_step_is_sampled_before_it_is_asked_for():
     source = Counting()
-    ahead = Ahead(source, torch.device("cpu"), threaded=True)
-    assert same(ahead.take(range(0, 6, 2), range(6, 12, 2)), SOURCE.batch(range(0, 6, 2)))
-    assert same(ahead.take(range(6, 12, 2)), SOURCE.batch(range(6, 12, 2)))
+    ahead = Ahead(torch.device("cpu"), threaded=True)
+    assert same(ahead.take(source, range(0, 6, 2)), SOURCE.batch(range(0, 6, 2)))
+    ahead.begin(source, range(6, 12, 2))
+    assert same(ahead.take(source, range(6, 12, 2)), SOURCE.batch(range(6, 12, 2)))
     assert source.asked == [range(0, 6, 2), range(6, 12, 2)]
 
 
 def test_a_wrong_guess_costs_nothing_but_time():
-    ahead = Ahead(Counting(), torch.device("cpu"), threaded=True)
-    ahead.take(range(3), range(3, 6))
-    assert same(ahead.take(range(9, 12)), SOURCE.batch(range(9, 12)))
+    source = Counting()
+    ahead = Ahead(torch.device("cpu"), threaded=True)
+    ahead.begin(source, range(3, 6))
+    assert same(ahead.take(source, range(9, 12)), SOURCE.batch(range(9, 12)))
+    ahead.begin(source, range(3))
+    assert same(ahead.take(Sines().source("val"), range(3)), Sines().source("val").batch(range(3)))
 
 
 def test_a_processor_samples_nothing_ahead():
     source = Counting()
-    Ahead(source, torch.device("cpu")).take(range(3), range(3, 6))
+    ahead = Ahead(torch.device("cpu"))
+    ahead.take(source, range(3))
+    ahead.begin(source, range(3, 6))
     assert source.asked == [range(3)]

@@ -44,7 +44,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
 
 
 @pytest.mark.parametrize(
-    "method", ["protonet", "r2d2", "maml", "imaml", "imaml-hf", "reptile", "protomaml", "leo", "rfs", "finetune"]
+    "method",
+    ["protonet", "r2d2", "maml", "imaml", "imaml-hf", "reptile", "protomaml", "leo", "tadam", "rfs", "finetune"],
 )
 def test_every_kind_of_method_gathers(method):
     run = settings_of(method)

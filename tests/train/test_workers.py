@@ -85,6 +85,12 @@ def test_a_run_goes_on_with_other_numbers_of_workers(two: dict[str, Any]) -> Non
     close(team.curve(run, state, Workers()), two["alone"][6:])
 
 
+def test_flat_batches_beside_episodes_give_the_curve_of_one_process(two: dict[str, Any]) -> None:
+    alone = team.two_signals(Workers())
+    assert {flat for *_, flat in alone} == {0.0, 1.0}
+    close(two["by"][0]["two signals"], alone)
+
+
 def test_answers_are_those_of_one_process(two: dict[str, Any]) -> None:
     assert two["by"][0]["answers"] == team.asked(Workers())
 

@@ -183,7 +183,7 @@ def _learning(run: Run) -> Iterator[Learned | Validated]:
         if "validation" in record:
             found = {name: _number(record["validation"][name]) for name in ("mean", "low", "high")}
             yield Validated(record["step"], found["mean"], found["low"], found["high"])
-        else:
+        elif not record.get("flat"):  # whose loss is another
             yield Learned(record["step"], _number(record["loss"]), record["seconds"])
 
 

@@ -27,7 +27,7 @@ from quickstudy.core.workers import Workers, torchrun
 from quickstudy.errors import CheckpointError, QuickstudyError, SettingsError
 from quickstudy.evaluate import Protocol, evaluate, findings
 from quickstudy.train.loop import Step, fit
-from quickstudy.train.run import Run, RunSettings, begun, training_source, usual_net
+from quickstudy.train.run import Run, RunSettings, begun, pool_source, training_source, usual_net
 from quickstudy.train.state import TrainState
 
 __all__ = ["Session", "free_folder", "resume", "start", "with_net"]
@@ -152,7 +152,7 @@ class Session:
         self.validated = {r["step"]: float(r["validation"]["mean"]) for r in run.history() if "validation" in r}
         self.said = ""
         self.saved_at = time.monotonic()
-        self.began: tuple[int, float] = (0, 0.0)
+        self.began, self.taken = 0.0, 0
 
     def carry_out(self, state: TrainState) -> int:
         """Train to the end and say what comes next.
@@ -182,11 +182,11 @@ class Session:
         return 0
 
     def _loop(self, state: TrainState) -> None:
-        self.began = (state.number, state.seconds)
-        source = training_source(self.run.settings)
+        self.began, self.taken = state.seconds, 0
+        source, pool = training_source(self.run.settings), pool_source(self.run.settings, state.method)
         with screen.progress("Training", 1.0, quiet=self.quiet) as ticker:
             try:
-                for step in fit(state.method, source, state=state, workers=self.workers):
+                for step in fit(state.method, source, state=state, workers=self.workers, pool=pool):
                     self._note(step, ticker)
                     if self._asks_validation(state):
                         self._validate(state)
@@ -203,9 +203,10 @@ class Session:
     def _note(self, step: Step, ticker: screen.Ticker) -> None:
         if step.number % self.log_every == 0 or step.number == 1:
             numbers = {"loss": step.loss, "grad_norm": step.grad_norm, "rate": step.rate}
-            self.run.log({"step": step.number, **numbers, "seconds": round(step.seconds, 3)})
-        number, seconds = self.began
-        speed = (step.number - number) * step.tasks / max(step.seconds - seconds, 1e-9)
+            kind = {"flat": True} if step.flat else {}
+            self.run.log({"step": step.number, **numbers, "seconds": round(step.seconds, 3), **kind})
+        self.taken += step.tasks
+        speed = self.taken / max(step.seconds - self.began, 1e-9)
         detail = f"step {step.number}  loss {step.loss:.3g}  {self.said}{speed:.3g} tasks/s"
         ticker.at(step.state.done(step.number), detail)
 

@@ -20,7 +20,7 @@ from quickstudy.core.settings import Configurable, owner_of
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["Examined", "MetaLearner", "QueryScored", "Stepwise", "Tags", "tags_of"]
+__all__ = ["CoTrained", "Examined", "MetaLearner", "QueryScored", "Stepwise", "Tags", "tags_of"]
 
 
 @dataclass(frozen=True)
@@ -134,6 +134,23 @@ def tags_of(chosen: Any) -> Tags:
     """What the method that these settings are of promises with them."""
     tags: Tags = owner_of(chosen).tags_with(chosen)
     return tags
+
+
+@runtime_checkable
+class CoTrained(Protocol):
+    """A meta-learner with a second signal: some of its training steps are conventional.
+
+    Such a step classifies a flat batch of all training classes; the others are what they are for any method.
+    """
+
+    flat_batch: int
+    """Examples of the batch of such a step; 0 where it trains on episodes alone."""
+
+    def flat_share(self, done: float) -> float:
+        """The probability that a step is conventional where this share of the training, from 0 to below 1, is done."""
+
+    def flat_loss(self, batch: Examples) -> Float[Tensor, ""]:
+        """What such a step minimises."""
 
 
 @runtime_checkable

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
 from quickstudy.core import allocator, chance, tree
 from quickstudy.core.denormals import flush_denormals
-from quickstudy.core.episode import to_device
+from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.how import How
-from quickstudy.core.learner import MetaLearner
+from quickstudy.core.learner import CoTrained, MetaLearner
 from quickstudy.core.lift import Plan, over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.core.workers import Workers
@@ -54,6 +55,8 @@ class Step:
     """Wall-clock time of all steps so far."""
     state: TrainState
     """What to save; it moves on with the next step."""
+    flat: bool = False
+    """Whether it was one of the conventional steps of a method that is `CoTrained`."""
 
 
 def fit(
@@ -62,6 +65,8 @@ def fit(
     training: Training | None = None,
     state: TrainState | None = None,
     workers: Workers | None = None,
+    *,
+    pool: TaskSource | None = None,
 ) -> Iterator[Step]:
     """Train a method, yielding after every step.
 
@@ -72,9 +77,11 @@ def fit(
         training: How long and how; see `Training`.
         state: Where to go on from, made of the same method and training; None starts anew.
         workers: Who shares the tasks of each step; all of them yield the same steps. None takes them alone.
+        pool: Flat batches for a method that is `CoTrained`: step *s* takes number *s* of them, or else its episodes, by
+            a draw that depends on *s* and the seed. None trains on episodes alone.
 
     Raises:
-        SettingsError: the state was made of another method or training.
+        SettingsError: the state was made of another method or training, or the method trains on no pool.
         WorkersError: another worker is lost. The weights are those of the step before.
         TrainingError: the meta-loss or its gradient is not finite, naming the step and the episodes' digest. The
             weights are then still those of the step before.
@@ -88,22 +95,20 @@ def fit(
     allocator.keep_freed_memory()
     flush_denormals()
     workers = workers or Workers()
-    outer = _OuterStep(state, source, workers)
-    size = 1 if method.tags.trains_on == "pool" else state.training.batch
+    outer = _OuterStep(state, source, workers, pool)
     owed = 0.0
     while not state.over:
         start = time.perf_counter() - owed
-        numbers = range(state.number * size, (state.number + 1) * size)
+        work = outer.work(state.number)
         rate = state.optimizer.param_groups[0]["lr"]
         method.train()  # whoever evaluated it since the last step has changed that
         method.reach(state.done(state.number))
-        loss, norm = outer.backward(numbers)
+        loss, norm = outer.backward(work)
         if not (math.isfinite(loss) and math.isfinite(norm)):
             kept = "The weights of the step before are kept." if state.sound else "The step before broke the weights."
             raise TrainingError(
-                f"step {state.number + 1}: the meta-loss is {loss} and its gradient has norm {norm}, on episodes "
-                f"{numbers[0]} to {numbers[-1]} (digest {source.digest(numbers)}). {kept} Lower the outer or the inner "
-                "rate, or set clip."
+                f"step {state.number + 1}: the meta-loss is {loss} and its gradient has norm {norm}, on {work}. {kept} "
+                "Lower the outer or the inner rate, or set clip."
             )
         spent = time.perf_counter() - start
         if state.training.minutes is not None:  # the rate and the end then follow the clock: one clock for all
@@ -114,20 +119,41 @@ def fit(
         state.seconds += spent
         state.schedule.step()
         if state.number % GATHER_EVERY == 0 or state.over:
-            outer.gather(numbers[0])
+            outer.gather(state.number - 1)
         owed = time.perf_counter() - start  # after a message that may fail the step must be whole: the next pays
-        yield Step(state.number, loss, norm, rate, len(numbers), state.seconds, state)
+        yield Step(state.number, loss, norm, rate, len(work.numbers), state.seconds, state, work.flat_loss is not None)
+
+
+class _Work(NamedTuple):
+    """What one step trains on."""
+
+    source: TaskSource
+    numbers: range
+    flat_loss: Callable[[Examples], Tensor] | None = None
+    """Of a conventional step, on a flat batch."""
+
+    def __str__(self) -> str:
+        first, last = self.numbers[0], self.numbers[-1]
+        what = f"episodes {first} to {last}" if self.flat_loss is None else f"flat batch {first}"
+        return f"{what} (digest {self.source.digest(self.numbers)})"
 
 
 class _OuterStep:
     """The gradient of one outer step: over tasks in chunks, so that memory does not grow with their number."""
 
-    def __init__(self, state: TrainState, source: TaskSource, workers: Workers) -> None:
+    def __init__(self, state: TrainState, source: TaskSource, workers: Workers, pool: TaskSource | None) -> None:
         self.workers = workers
         self.method, self.training = state.method, state.training
         self.optimizer = state.optimizer
         self.device = device_of(self.training)
-        self.source, self.ahead = source, Ahead(source, self.device)
+        self.source, self.pool, self.ahead = source, pool, Ahead(self.device)
+        self.size = 1 if self.method.tags.trains_on == "pool" else self.training.batch
+        if pool is not None and not (isinstance(self.method, CoTrained) and self.method.flat_batch):
+            raise SettingsError(
+                f"{type(self.method).__name__} as it was built takes no flat batches beside its episodes. Leave the "
+                "pool out, or build a method that does (tadam, with the pool's outputs for its pool_outputs)."
+            )
+        self.flat_key = chance.key("train", "flat", source.fingerprint, self.training.seed)
         self.noise_key = chance.key("train", source.fingerprint, self.training.seed)
         self.state = state
         self.planned: dict[tuple[torch.Size, ...], Plan] = {}
@@ -135,40 +161,63 @@ class _OuterStep:
         self.choice = Choice(state)
         self.gathers = any(isinstance(module, PopulationNorm) for module in self.method.modules())
 
-    def backward(self, numbers: range) -> tuple[float, float]:
+    def work(self, number: int) -> _Work:
+        """What a step takes: its episodes, or its flat batch."""
+        if self.pool is not None and isinstance(self.method, CoTrained):
+            share = self.method.flat_share(self.state.done(number))
+            if chance.uniforms(self.flat_key, [number], 1).item() < share:
+                return _Work(self.pool, range(number, number + 1), self.method.flat_loss)
+        return _Work(self.source, range(number * self.size, (number + 1) * self.size))
+
+    def backward(self, work: _Work) -> tuple[float, float]:
         """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
         self.optimizer.zero_grad(set_to_none=True)
-        own = self.workers.share(numbers)
+        own = self.workers.share(work.numbers)
         sums = Sums(self.weights.values(), self.device)
-        if own:
-            self._share(own, len(numbers), sums)
+        episodes = self.ahead.take(work.source, own) if own else None
+        following = self.work(self.state.number + 1)
+        self.ahead.begin(following.source, self.workers.share(following.numbers))
+        if episodes is not None:
+            episodes = to_device(episodes, self.device)
+            if work.flat_loss is None:
+                self._share(episodes, own, len(work.numbers), sums)
+            else:
+                self._flat(work.flat_loss, episodes.query, sums)
         total = sums.leave(self.workers)
         norm = torch.nn.utils.clip_grad_norm_(list(self.weights.values()), self.training.clip or math.inf)
         both: list[float] = torch.stack([total.float(), norm.float()]).tolist()  # together: one wait for the device
         return both[0], both[1]
 
-    def gather(self, number: int) -> None:
-        """Show one task to layers that normalise by the population; every worker shows the same one."""
+    def gather(self, step: int) -> None:
+        """Show a step's first task to layers that normalise by the population; every worker shows the same one."""
         if not self.gathers:
             return
+        number = step * self.size
         episode = tree.map_leaves(lambda leaf: leaf[0], to_device(self.source.batch([number]), self.device))
         noise = [each[0] for each in self._noise([number])]
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
-        with torch.no_grad(), autocast, gathering():
+        with torch.no_grad(), self._autocast(), gathering():
             if self.method.tags.trains_on == "pool":
                 self.method(episode, *noise)
             else:  # not all that a meta-loss measures is measured outside of transforms
                 self.method.adapt(episode.support, *noise)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
 
     def _noise(self, numbers: Sequence[int]) -> tuple[Float[Tensor, "t size"], ...]:
         if not self.method.noise_size:
             return ()
         return (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
 
-    def _share(self, numbers: range, count: int, sums: Sums) -> None:
+    def _flat(self, flat_loss: Callable[[Examples], Tensor], batch: Examples, sums: Sums) -> None:
+        """Add up the loss of a flat batch, and its gradient. It is one pass through the net, and never compiled."""
+        with self._autocast():
+            loss: Tensor = over_tasks(flat_loss, batch, how="loop").sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        sums.add(loss.detach())
+
+    def _share(self, episodes: Episode, numbers: range, count: int, sums: Sums) -> None:
         """Add up what these tasks give to the mean meta-loss over `count` of them, and to its gradient."""
-        following = range(numbers.start + count, numbers.stop + count, numbers.step)
-        episodes = to_device(self.ahead.take(numbers, following), self.device)
         noise = self._noise(numbers)
         # by shape, not once: how tasks are split must not depend on the step that a resumed process began with
         shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
@@ -186,7 +235,7 @@ class _OuterStep:
 
     def _eagerly(self, how: How, part: Batch, count: int) -> Tensor:
         # `.backward()`: a quarter quicker for small nets than the outer gradient by `torch.func`
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+        with self._autocast():
             loss: Tensor = over_tasks(self.method, *part, how=how).sum() / count
         loss.backward()  # type: ignore[no-untyped-call]
         return loss.detach()

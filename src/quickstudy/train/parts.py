@@ -27,7 +27,7 @@ class Parts:
     outputs: int
     """Ways, or the number of real values to predict."""
     pool_outputs: int | None = None
-    """Classes of its conventional training, for methods that keep a head for them."""
+    """Classes of its conventional training, for methods that keep a head for them; None where there is no pool."""
 
     @classmethod
     def of(cls, method: MetaLearner, item: tuple[int, ...], outputs: int) -> Parts | None:
@@ -36,8 +36,10 @@ class Parts:
         chosen, under = getattr(method, "settings", None), getattr(net, "settings", None)
         if chosen is None or under is None or owner_of(under) is not type(net):
             return None
-        wanted = inspect.signature(inspect.unwrap(type(method).__init__)).parameters
-        return None if "pool_outputs" in wanted else cls(chosen, under, item, outputs)
+        wanted = inspect.signature(inspect.unwrap(type(method).__init__)).parameters.get("pool_outputs")
+        if wanted is not None and wanted.default is wanted.empty:
+            return None
+        return cls(chosen, under, item, outputs, getattr(method, "pool_outputs", None))
 
     def build(self, seed: int = 0) -> MetaLearner:
         """The method with fresh weights, which the seed determines."""

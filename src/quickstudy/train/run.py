@@ -22,7 +22,7 @@ import yaml
 import quickstudy
 from quickstudy import registry
 from quickstudy.core import files
-from quickstudy.core.learner import MetaLearner, tags_of
+from quickstudy.core.learner import CoTrained, MetaLearner, tags_of
 from quickstudy.core.settings import Choice, Size, dump, load, owner_of, settings
 from quickstudy.core.workers import Workers
 from quickstudy.errors import CheckpointError, SettingsError
@@ -39,6 +39,7 @@ __all__ = [
     "begun",
     "build_method",
     "parts_of",
+    "pool_source",
     "training_source",
     "usual_net",
 ]
@@ -91,6 +92,13 @@ def training_source(run: RunSettings) -> TaskSource:
     return _family(run).source(training.split, training.seed)
 
 
+def pool_source(run: RunSettings, method: MetaLearner) -> TaskSource | None:
+    """The flat batches that a run's method takes beside its training episodes; None if it takes none."""
+    if not isinstance(method, CoTrained) or not method.flat_batch:
+        return None
+    return _family(run).pool(run.training.split, run.training.seed, batch=method.flat_batch)
+
+
 def _family(run: RunSettings) -> Tasks:
     known = {f.name for f in dataclasses.fields(run.tasks)}
     changes: dict[str, Any] = dict(run.train)
@@ -124,8 +132,11 @@ def parts_of(run: RunSettings) -> Parts:
     source = run.tasks.source("train", run.training.seed)
     _check_fit(run, source)
     pool_outputs = None
-    if "pool_outputs" in inspect.signature(inspect.unwrap(method.__init__)).parameters:
-        pool_outputs = run.tasks.pool(run.training.split, run.training.seed).outputs
+    wanted = inspect.signature(inspect.unwrap(method.__init__)).parameters.get("pool_outputs")
+    if wanted is not None:
+        pool = run.tasks.pool(run.training.split, run.training.seed)
+        # who can do without gets none of tasks whose classes are new each time: there a flat batch is one task
+        pool_outputs = pool.outputs if pool.class_names or wanted.default is wanted.empty else None
     chosen = run.method
     if "likelihood" in {f.name for f in dataclasses.fields(chosen)} and chosen.likelihood != source.likelihood:
         chosen = dataclasses.replace(chosen, likelihood=source.likelihood)

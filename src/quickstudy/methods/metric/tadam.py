@@ -11,10 +11,10 @@ from pydantic import Field
 from torch import nn
 
 from quickstudy.core.apply import Statistics, apply
-from quickstudy.core.episode import Episode, Examples
+from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical
-from quickstudy.core.settings import Rate
+from quickstudy.core.settings import Count, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.protonet import class_means, squared_distances
@@ -42,30 +42,51 @@ class TADAM(QueryScored):
     squares of the factors through which the task has its say.
 
     Those factors start at 0, where it is a prototypical network. A net that normalises nothing is modulated at all its
-    layers, one without weights not at all. The paper trains a classifier of all classes along on the same net, for it
-    found that task embeddings only help then. That is left out: an episode does not tell which of all classes its own
-    are. A net that starts from a classifier (training.start) is the nearest there is.
+    layers, one without weights not at all.
+
+    The net is trained along as a classifier of all training classes, for the paper found that task embeddings only help
+    then (section 3.4). A training step is of the one kind or the other: conventional with probability 0.9^⌊20 t / T⌋ at
+    step t of T, on a flat batch and with a head that tasks never see. That is left out where there is nothing to
+    classify: tasks whose classes are new each time, as tables of a prior are, have no pool of classes, and a net
+    without weights learns nothing of one.
 
     Args:
         net: The embedding.
+        pool_outputs: Classes of the flat training pool; None where there is none.
         scale: Where α starts; it is learned as its logarithm.
         conditioned: Whether the task modulates the net; without, only the metric is scaled.
         penalty: Weight of the squared factors.
+        flat_batch: Examples of a conventional step's batch; 0 trains on episodes alone.
     """
+
+    head: nn.Linear | None
 
     def __init__(
         self,
         net: nn.Module,
+        pool_outputs: int | None = None,
         *,
         scale: Rate = 1.0,
         conditioned: bool = True,
         penalty: Annotated[float, Field(ge=0)] = 0.01,
+        flat_batch: Count = 64,
     ) -> None:
         super().__init__()
         self.net = net
         self.log_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.embedding = TaskEmbedding(width_of(net), places(net) if conditioned else {})
         self.penalty = penalty
+        classifies = pool_outputs is not None and next(net.parameters(), None) is not None
+        self.pool_outputs, self.flat_batch = pool_outputs, flat_batch if classifies else 0
+        self.head = nn.Linear(width_of(net), pool_outputs or 0) if self.flat_batch else None
+
+    def flat_share(self, done: float) -> float:
+        return 0.9 ** math.floor(20 * done)
+
+    def flat_loss(self, batch: Examples) -> Float[Tensor, ""]:
+        assert self.head is not None
+        z, _ = apply(self.net, None, batch.x, mask=batch.mask)
+        return masked_mean(Categorical(self.head(z)).nll(batch.y), batch.mask)
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         return super().meta_loss(episode) + self.penalty * self.embedding.factors.square().sum()
