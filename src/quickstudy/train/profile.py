@@ -64,6 +64,8 @@ class Profile:
 def profile(settings: RunSettings, steps: int = 5) -> Profile:
     """Time each part of a run's step: sampling, transfer, inner loop, query, outer gradient, optimizer.
 
+    Of a method that is co-trained it is a step on episodes.
+
     Args:
         settings: The run. Nothing of it is kept.
         steps: How often each part is repeated, after one step that warms up.
