@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 
 from quickstudy import ProtoNet, over_tasks
-from quickstudy.cli import main
+from quickstudy.cli import assess, main
 from quickstudy.core.learner import CoTrained
 from quickstudy.errors import SettingsError, TrainingError
 from quickstudy.methods.metric.tadam import TADAM
 from quickstudy.nets import MLP
+from quickstudy.train import loop
+from quickstudy.train.ahead import Ahead
 from quickstudy.train.compiled import Choice
 from quickstudy.train.loop import Step, fit
 from quickstudy.train.parts import Parts
@@ -108,6 +110,21 @@ def test_how_tasks_are_taken_changes_no_step(more: dict[str, Any], monkeypatch: 
     assert bool(last.state.compiled) == ("compile" in more)
 
 
+def test_what_is_sampled_ahead_is_what_the_next_step_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = co_trained()
+    plain, ahead = begun(run), begun(run)
+    list(steps_of(run, plain))
+    monkeypatch.setattr(loop, "Ahead", lambda device: Ahead(device, threaded=True))
+    source, pool = training_source(run), pool_source(run, ahead.method)
+    assert pool is not None
+    asked = []
+    for each in (source, pool):
+        monkeypatch.setattr(each, "batch", lambda at, draw=each.batch: asked.append(at) or draw(at))
+    list(fit(ahead.method, source, state=ahead, pool=pool))
+    assert torch.equal(weights(ahead.method), weights(plain.method))
+    assert len(asked) <= 25  # one a step, none in vain but what would follow the last
+
+
 def test_who_trains_on_flat_batches_too() -> None:
     run = co_trained({"name": "tadam", "flat_batch": 20})
     method = build_method(run)
@@ -167,6 +184,8 @@ def test_from_the_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert flat[0]
     assert 0 < sum(flat) < 20
     assert len(logged) == 20
+    shown = [each.step for each in assess._learning(Run.open("run"))]
+    assert shown == [record["step"] for record in logged if not record.get("flat")]
     asked = "evaluate run --episodes 3 --no-floors --no-curves --quiet"
     assert main(asked.split()) == 0
     method, _ = Run.open("run").method()
