@@ -9,7 +9,7 @@ import torch
 from quickstudy.core import tree
 from quickstudy.core.episode import check_episodes
 from quickstudy.errors import SettingsError, TaskError
-from quickstudy.tasks.causal import KINDS, tables
+from quickstudy.tasks.causal import KINDS, tables, values
 from quickstudy.tasks.prior import Prior
 
 FIXED = {"ways": 3, "shots": 40, "queries": 30, "features": 6}
@@ -121,3 +121,77 @@ def test_wrong_sizes_are_refused():
         Prior(ways=11, shots=20)
     with pytest.raises(SettingsError, match=r"Raise shots to 5 or more"):
         Prior(ways=5, shots=(4, 9))
+
+
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+VALUED = {"target": "values", "shots": 60, "queries": 30, "features": 6}
+
+
+def test_tables_of_classes_are_those_they_were():
+    """Records and bundles keep fingerprints from before there were tables of values."""
+    assert Prior().source().fingerprint == "990d2f0a768542a6"
+    assert Prior(**VALUED).source().fingerprint != Prior(**VALUED | {"target": "classes"}).source().fingerprint
+
+
+@pytest.mark.parametrize("padded", [False, True])
+def test_numbers_not_order_make_a_task_of_values(padded):
+    source = Prior(target="values", same_shape=10, padded=padded).source("val", seed=4)
+    whole, some = source.batch(range(10)), source.batch([7, 2])
+    check_episodes(whole, "prior")
+    assert source.likelihood == "gaussian"
+    assert whole.query.y.shape[2] == source.outputs == 1
+    for one, other in zip(tree.leaves(whole), tree.leaves(some), strict=True):
+        assert torch.equal(one[[7, 2]], other)
+
+
+def test_values_of_padded_tables_of_any_sizes_are_the_same():
+    wide = Prior(target="values", padded=True).source().batch(range(8))
+    for i in range(8):
+        alone = Prior(target="values").source().batch([i])
+        for part, whole in zip(alone, wide, strict=True):
+            rows = part.x.shape[1]
+            assert torch.equal(whole.y[i, :rows], part.y[0])
+            assert not whole.y[i, rows:].any()
+    with pytest.raises(TaskError, match=r"a batch holds one shape"):
+        Prior(target="values").source().batch(range(8))
+
+
+def test_fewer_rows_than_classes_hold_values():
+    assert Prior(target="values", shots=4).source().batch([0]).support.y.shape == (1, 4, 1)
+
+
+def test_values_can_be_told_but_not_all():
+    """Least squares say much of some tables and nothing of others; all values have mean 0 and deviation 1."""
+    batch = Prior(**VALUED).source().batch(range(300))
+    x, y, asked, truth = (each.double() for each in (*batch.support[:2], *batch.query[:2]))
+    both = torch.cat([y, truth], 1)
+    torch.testing.assert_close(both.mean(1), torch.zeros(300, 1).double(), atol=1e-6, rtol=0)
+    assert float((both.var(1, correction=0) - 1).abs().median()) < 1e-4
+    spread, ones = x.std(1, keepdim=True).clamp(min=1e-6), torch.ones(300, 60, 1).double()
+    middle = x.mean(1, keepdim=True)
+    known = torch.cat([(x - middle) / spread, ones], 2)
+    weight = torch.linalg.solve(known.mT @ known + 3 * torch.eye(7).double(), known.mT @ y)
+    said = torch.cat([(asked - middle) / spread, ones[:, :30]], 2) @ weight
+    left = (said - truth).square().mean((1, 2)) / truth.var(1)[:, 0].clamp(min=1e-6)
+    assert float((left < 0.3).double().mean()) > 0.1
+    assert float((left > 0.9).double().mean()) > 0.1
+
+
+def test_values_are_of_many_kinds():
+    drawn = values(0, range(300), 100, 4)
+    counts = np.array([len(np.unique(each)) for each in drawn.y])
+    skew = (drawn.y**3).mean(1)
+    assert 0.03 < (counts < 60).mean() < 0.4, "steps and floors"
+    assert (np.abs(skew) > 1.5).mean() > 0.05
+    assert (np.abs(skew) < 0.3).mean() > 0.2
+
+
+def test_no_column_is_the_value():
+    drawn = values(1, range(300), 100, 5)
+    order = drawn.x.argsort(1)
+    along = np.take_along_axis(drawn.y[..., None], order, 1)
+    sorted_by = (np.diff(along, axis=1) >= 0).all(1) | (np.diff(along, axis=1) <= 0).all(1)
+    several = np.array([[len(np.unique(column)) > 50 for column in table.T] for table in drawn.x])
+    assert (sorted_by & several).any(1).mean() < 0.1

@@ -1,4 +1,4 @@
-"""Random tables: rows of a random causal model, of which some nodes are columns and one says the class.
+"""Random tables: rows of a random causal model, of which some nodes are columns and one says the class, or the value.
 
 The numbers of a table are a function of a key and its own number alone; many tables of one size are made together.
 """
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from quickstudy.core import chance
 from quickstudy.tasks.source import Indices
 
-__all__ = ["KINDS", "Drawn", "tables"]
+__all__ = ["KINDS", "Drawn", "Valued", "tables", "values"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -24,6 +24,8 @@ KINDS = 10
 LAYERS = 3
 SPARE = KINDS + 2
 """Nodes of a layer beyond the columns of the table: those that say the class are no columns."""
+BENDS = 8
+"""Bent lines that a value is a sum of, at most."""
 TINY = 1e-6
 
 
@@ -34,6 +36,15 @@ class Drawn(NamedTuple):
     """[t, n, c]"""
     y: Ints
     """Classes, [t, n]."""
+
+
+class Valued(NamedTuple):
+    """Tables of one size, with a value to predict."""
+
+    x: Array
+    """[t, n, c]"""
+    y: Array
+    """Values, [t, n], of mean 0 and deviation 1 in each table."""
 
 
 class _Dice:
@@ -77,6 +88,26 @@ def tables(key: int, at: Indices, rows: int, columns: int, ways: int) -> Drawn:
     y = _faulty(dice, _merged(dice, label, kinds, ways), ways)
     order = _one_of_each(y, ways)
     return Drawn(np.take_along_axis(x, order[..., None], 1), np.take_along_axis(y, order, 1))
+
+
+def values(key: int, at: Indices, rows: int, columns: int) -> Valued:
+    """Tables of so many rows and columns, and a value of each row.
+
+    The causal models are those of `tables`. In half of the tables the value is that of one more node, mostly of the
+    last layer, so that columns may be its causes, its effects, or neither; in the others it is a function of the
+    columns: a sum of up to eight lines or bends, each along a column or across several. Noise is then added, in some
+    tables more of it where a node is high, or with heavy tails; and values may be skewed, have tails, come in steps or
+    have a floor, as columns have.
+    """
+    dice = _Dice(key, at)
+    nodes, allowed, last = _nodes(dice, rows, columns + SPARE, np.full((len(at), rows), -1))
+    used = _valued(dice, allowed, last)
+    spreads = np.where(allowed, dice.uniform("which spreads", nodes.shape[-1]), 2.0).argmin(1)
+    np.put_along_axis(allowed, used[:, None], False, 1)
+    x = _columns(dice, nodes, allowed, columns)
+    of_node, spread = (_scaled(np.take_along_axis(nodes, each[:, None, None], 2)) for each in (used, spreads))
+    y = np.where(dice.uniform("of columns", 1, 1) < 0.5, _of_columns(dice, x), of_node)
+    return Valued(x, _scaled(_bent(dice, _doubted(dice, y, spread), "value, "))[..., 0])
 
 
 def _kinds(dice: _Dice, most: int, ways: int) -> Ints:
@@ -228,6 +259,44 @@ def _one_of_each(y: Ints, ways: int) -> Ints:
     return place.argsort(1)
 
 
+# --- values -----------------------------------------------------------------------------------------------------------
+
+
+def _valued(dice: _Dice, allowed: NDArray[np.bool_], last: Ints) -> Ints:
+    """The node that says the value, [t]."""
+    layer = np.arange(allowed.shape[1]) // (allowed.shape[1] // (LAYERS + 1))
+    of_any = dice.uniform("value of any layer", 1) < 0.25
+    asked = allowed & (of_any | (layer == last[:, None]))
+    found: Ints = np.where(asked, dice.uniform("which value", allowed.shape[1]), 2.0).argmin(1)
+    return found
+
+
+def _of_columns(dice: _Dice, x: Array) -> Array:
+    """A function of the columns as they are measured, [t, n, 1], some of which say more than others."""
+    columns = x.shape[-1]
+    matter = np.exp(1.5 * dice.normal("matter", columns, 1))
+    weight = matter * dice.normal("across", columns, BENDS)
+    along = np.arange(columns)[:, None] == np.floor(columns * dice.uniform("along", 1, BENDS))
+    weight = np.where(dice.uniform("one by one", 1, 1) < 1 / 3, along, weight)
+    weight /= np.sqrt(np.square(weight).sum(1, keepdims=True))
+    said = np.clip(_scaled(x), -5, 5) @ weight + dice.normal("bends, bias", 1, BENDS)
+    kind = np.floor(len(_ACTIVATIONS) * dice.uniform("bends, activation", 1, BENDS)).astype(np.int64)
+    bent = np.select([kind == each for each in range(len(_ACTIVATIONS))], [bend(said) for bend in _ACTIVATIONS])
+    number = np.ceil(BENDS ** dice.uniform("how many bends", 1, 1))
+    share = dice.normal("bends, share", 1, BENDS) * (np.arange(BENDS) < number)
+    return _scaled((_scaled(bent) * share).sum(-1, keepdims=True))
+
+
+def _doubted(dice: _Dice, y: Array, spread: Array) -> Array:
+    """Values with noise: as much of it everywhere, more of it where `spread` is high, or with heavy tails."""
+    noise = dice.normal("doubt", *y.shape[1:])
+    heavy = noise / np.sqrt(np.maximum(dice.uniform("tails of doubt", *y.shape[1:]), 0.02))
+    u = dice.uniform("kind of doubt", 1, 1)
+    noise = np.select([u < 0.6, u < 0.85], [noise, noise * np.exp(0.5 * np.clip(spread, -3, 3))], heavy)
+    unsure = np.where(dice.uniform("sure", 1, 1) < 0.15, 0.0, dice.between("unsure", 0.03, 2.0, 1, 1))
+    return _scaled(y + unsure * noise)
+
+
 # --- columns ----------------------------------------------------------------------------------------------------------
 
 
@@ -257,10 +326,10 @@ def _few(dice: _Dice, x: Array) -> Array:
     return found
 
 
-def _bent(dice: _Dice, x: Array) -> Array:
+def _bent(dice: _Dice, x: Array, of: str = "") -> Array:
     """Columns of many values, some of them skewed, with tails, in steps, or with a floor."""
     columns = x.shape[-1]
-    u, by = dice.uniform("bent", 1, columns), dice.uniform("by how much", 1, columns)
+    u, by = dice.uniform(f"{of}bent", 1, columns), dice.uniform(f"{of}by how much", 1, columns)
     skewed = np.exp((0.3 + by) * np.clip(x, -6, 6))
     tails = np.sign(x) * np.abs(x) ** (1.3 + 1.5 * by)
     steps = np.round(x * (1 + 3 * by))
