@@ -54,6 +54,7 @@ METHODS = {
     "srwm": "quickstudy.methods.memory.srwm:SRWM",
     "pfn": "quickstudy.methods.memory.pfn:PFN",
     "kernelpfn": "quickstudy.methods.memory.kernelpfn:KernelPFN",
+    "kernelmixture": "quickstudy.methods.memory.kernelmixture:KernelMixture",
     "simpleshot": "quickstudy.methods.flat.simpleshot:SimpleShot",
     "rfs": "quickstudy.methods.flat.rfs:RFS",
     "baseline++": "quickstudy.methods.flat.baselinepp:BaselinePlusPlus",

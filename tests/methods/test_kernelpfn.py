@@ -8,7 +8,8 @@ import torch
 
 from quickstudy import Episode, Examples
 from quickstudy.methods.memory.against_rest import AgainstRest, Scale
-from quickstudy.methods.memory.kernelpfn import PENALTIES, REACH, KernelPFN, _machines
+from quickstudy.methods.memory.kernelpfn import PENALTIES, KernelPFN, _machines
+from quickstudy.methods.memory.machines import REACH
 from quickstudy.methods.memory.tablepfn import TablePFN
 from quickstudy.nets import Flatten
 

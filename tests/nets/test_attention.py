@@ -5,7 +5,7 @@ import torch
 
 from helpers import torchs_attention, torchs_transformer
 from quickstudy.errors import SettingsError
-from quickstudy.nets.attention import Attention, Block, Transformer, attend
+from quickstudy.nets.attention import Attention, Block, Transformer, attend, begin_as_nothing
 
 WIDTH, HEADS = 8, 2
 
@@ -82,3 +82,12 @@ def test_maps_and_differentiates_twice():
 def test_heads_must_share_the_width():
     with pytest.raises(SettingsError, match="3 heads cannot share a width of 8"):
         Attention(8, 3)
+
+
+def test_layers_that_begin_as_nothing_change_nothing():
+    torch.manual_seed(0)
+    transformer = Transformer(8, 2, 16, 3, norm="before")
+    x, seen = torch.randn(5, 8), torch.ones(5, dtype=torch.bool)
+    assert not torch.allclose(transformer(x, transformer.remember(x, seen), seen), x)
+    begin_as_nothing(transformer)
+    assert torch.equal(transformer(x, transformer.remember(x, seen), seen), x)

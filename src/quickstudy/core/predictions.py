@@ -7,6 +7,7 @@ Bayesian methods share every other line of the library. They are NamedTuples: th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from statistics import NormalDist
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -15,7 +16,17 @@ import torch
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import MethodError
 
-__all__ = ["Categorical", "Gaussian", "Likelihood", "Metric", "Mixture", "Ordered", "Prediction", "likelihood"]
+__all__ = [
+    "Categorical",
+    "Gaussian",
+    "Likelihood",
+    "Metric",
+    "Mixture",
+    "Ordered",
+    "Prediction",
+    "bisected",
+    "likelihood",
+]
 
 
 Likelihood = Literal["categorical", "gaussian"]
@@ -163,11 +174,7 @@ class Mixture(NamedTuple):
         each = torch.func.vmap(lambda part: part.quantile(p))(self._real())
         low: Tensor = each.amin(0)
         high: Tensor = each.amax(0)
-        for _ in range(BISECTIONS):
-            middle = (low + high) / 2
-            below = self.cdf(middle) < p
-            low, high = torch.where(below, middle, low), torch.where(below, high, middle)
-        return (low + high) / 2
+        return bisected(self.cdf, p, low, high)
 
     def _real(self) -> Gaussian:
         if not isinstance(self.parts, Gaussian):
@@ -176,6 +183,15 @@ class Mixture(NamedTuple):
 
     def _weight(self) -> Float[Tensor, " m"]:
         return self.log_weight.softmax(0)
+
+
+def bisected(cdf: Callable[[Tensor], Tensor], p: float, low: Tensor, high: Tensor) -> Tensor:
+    """Where each `cdf` reaches `p`, by bisection between `low` and `high`."""
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        below = cdf(middle) < p
+        low, high = torch.where(below, middle, low), torch.where(below, high, middle)
+    return (low + high) / 2
 
 
 def likelihood(kind: Likelihood, output: Float[Tensor, "n *out"]) -> Categorical | Gaussian:

@@ -11,7 +11,7 @@ from torch import nn
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["Attention", "Block", "Memory", "Transformer", "attend"]
+__all__ = ["Attention", "Block", "Memory", "Transformer", "attend", "begin_as_nothing"]
 
 NEVER = -1e9
 """The closeness of what may not be seen: e to it is 0, and unlike -inf its derivative is no NaN."""
@@ -155,3 +155,13 @@ class Transformer(nn.Module):
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block(x, memory, seen)
         return x
+
+
+def begin_as_nothing(transformer: Transformer) -> None:
+    """Let every layer start as doing nothing, as in the code of TabPFN (Hollmann et al. 2023)."""
+    for block in transformer.blocks:
+        assert isinstance(block, Block)
+        for last in (block.attention.out, block.perceptron[-1]):
+            assert isinstance(last, nn.Linear)
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)

@@ -72,6 +72,12 @@ class Scale:
         """How many rows and columns there are: a fifth of the logarithm of each."""
         return torch.stack([self.counted.sum(), self.used.sum().to(self.x.dtype)]).clamp(min=1).log() / 5
 
+    @property
+    def alike(self) -> Float[Tensor, " c"]:
+        """The weight of each column where all that are used weigh the same, and together 1."""
+        used = self.used.to(self.x.dtype)
+        return used / used.sum().clamp(min=1)
+
     def apart(self, x: Float[Tensor, "m c"]) -> Float[Tensor, "m c"]:
         """Deviations from the mean, large ones by their logarithm; 0 in columns of one value."""
         return torch.where(self.used, torch.asinh((x - self.mean) / self.deviation), 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -14,15 +13,14 @@ from quickstudy.core.episode import Examples
 from quickstudy.core.learner import Tags
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.memory.against_rest import TOGETHER, AgainstRest, Scale, targets
-from quickstudy.nets.attention import Block, Memory, Transformer
+from quickstudy.methods.memory import machines
+from quickstudy.methods.memory.against_rest import AgainstRest, Scale, targets
+from quickstudy.nets.attention import Memory, Transformer, begin_as_nothing
 
 __all__ = ["KernelPFN", "Scored"]
 
 PENALTIES = (0.03, 0.3, 3.0)
 KERNELS = 3
-REACH = 0.25
-"""Ranks that far apart are alike to e^-½."""
 
 
 class Scored(NamedTuple):
@@ -81,12 +79,7 @@ class KernelPFN(AgainstRest):
         self.net = net
         self.of_scores, self.of_target = nn.Linear(KERNELS * len(PENALTIES) + 3, width), nn.Linear(1, width)
         self.transformer = Transformer(width, heads, hidden, layers, norm="before", activation="gelu")
-        for block in self.transformer.blocks:
-            assert isinstance(block, Block)
-            for last in (block.attention.out, block.perceptron[-1]):
-                assert isinstance(last, nn.Linear)
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+        begin_as_nothing(self.transformer)
         self.norm = nn.LayerNorm(width)
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, 1))
 
@@ -118,36 +111,13 @@ class KernelPFN(AgainstRest):
         return out
 
 
-def _machines(
-    scale: Scale, ranks: Float[Tensor, "n c"], target: Float[Tensor, "k n"]
-) -> tuple[Float[Tensor, "k s n"], Float[Tensor, "k n s"]]:
-    """The weights of each kernel machine, and its leave-one-out scores of the training rows, for each target.
-
-    With G = K + λI, weights are G⁻¹y, and the score of row i without it is yᵢ - (G⁻¹y)ᵢ / (G⁻¹)ᵢᵢ (Rasmussen and
-    Williams 2006, equation 5.12).
-    """
-    both = scale.mask[:, None] & scale.mask
-    alike = torch.where(both, _alike(scale, ranks, scale.x), 0.0)[:, None]
-    penalty = torch.tensor(PENALTIES, dtype=alike.dtype, device=alike.device)[:, None, None]
-    unit = torch.eye(len(scale.mask), dtype=alike.dtype, device=alike.device)
-    inverse = torch.linalg.inv((alike + penalty * unit).flatten(0, 1))
-    weights = torch.einsum("sij,kj->ksi", inverse, target)
-    own = inverse.diagonal(dim1=-2, dim2=-1)
-    scores = target[:, None] - weights / own
-    return weights, torch.where(scale.mask, scores, 0.0).transpose(-1, -2)
+def _machines(scale: Scale, ranks: Float[Tensor, "n c"], target: Float[Tensor, "k n"]) -> machines.Fitted:
+    """The kernel machines of each target."""
+    return machines.fitted(_alike(scale, ranks, scale.x), scale.mask, PENALTIES, target)
 
 
 def _alike(scale: Scale, ranks: Float[Tensor, "n c"], x: Float[Tensor, "m c"]) -> Float[Tensor, "3 m n"]:
     """How alike rows are to the training rows, by each kernel; a constant in each stands for an intercept."""
-    number = scale.used.to(x.dtype).sum().clamp(min=1)
-    z, known = scale.apart(x), scale.apart(scale.x)
-    linear = z @ known.T / number
-    reach = REACH * math.sqrt(2)
-    blocks = (torch.split(each / reach, TOGETHER, 1) for each in (scale.rank(x), ranks))
-    weights = torch.split(scale.used.to(x.dtype) / number, TOGETHER)
-    additive = torch.zeros_like(linear)
-    for asked, there, weight in zip(*blocks, weights, strict=True):
-        additive = additive + (asked[:, None] - there).square().neg().exp() @ weight
-    far = z.square().sum(1)[:, None] + known.square().sum(1) - 2 * z @ known.T
-    wide = torch.exp(-far.clamp(min=0) / (2 * number))
-    return torch.stack([linear, additive, wide]) + 1.0
+    z, known, weight = scale.apart(x), scale.apart(scale.x), scale.alike
+    near = machines.additive(scale.rank(x), ranks, weight)
+    return torch.stack([machines.linear(z, known, weight), near, machines.wide(z, known, weight)]) + 1.0

@@ -17,7 +17,7 @@ from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.bars import Bars, normal_borders
 from quickstudy.methods.memory.sequence import features
-from quickstudy.nets.attention import Block, Memory, Transformer
+from quickstudy.nets.attention import Memory, Transformer, begin_as_nothing
 
 __all__ = ["PFN", "Rows"]
 
@@ -79,12 +79,7 @@ class PFN(QueryScored):
         self.net, self.outputs, self.likelihood = net, outputs, likelihood
         self.of_input, self.of_target = nn.Linear(width_of(net), width), nn.Linear(outputs, width)
         self.transformer = Transformer(width, heads, hidden, layers, activation="gelu")
-        for block in self.transformer.blocks:
-            assert isinstance(block, Block)
-            for last in (block.attention.out, block.perceptron[-1]):
-                assert isinstance(last, nn.Linear)
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
+        begin_as_nothing(self.transformer)
         numbers = outputs if likelihood == "categorical" else outputs * bars
         self.head = nn.Sequential(nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, numbers))
         borders = normal_borders(bars, spread).to(self.of_input.weight.dtype)
