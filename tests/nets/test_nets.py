@@ -17,6 +17,7 @@ from quickstudy.nets import MLP, Conv4, Flatten, ResNet12, normalisation
         (MLP((3,)), (3,), 40),
         (MLP((1, 4, 4), hidden=(8, 5), norm="support"), (1, 4, 4), 5),
         (MLP((3,), hidden=()), (3,), 3),
+        (MLP((1, 2, 2), hidden=(8, 5), skip=True), (1, 2, 2), 9),
         (Flatten((2, 3)), (2, 3), 6),
         (Conv4((1, 28, 28), width=8), (1, 28, 28), 8),
         (Conv4((3, 32, 32), width=8), (3, 32, 32), 32),
@@ -118,3 +119,12 @@ def test_nothing_is_stored(name, norm):
     assert before.keys() == net.state_dict().keys()
     assert all(torch.equal(value, net.state_dict()[key]) for key, value in before.items())
     assert not list(net.buffers())
+
+
+def test_a_perceptron_may_keep_its_input():
+    torch.manual_seed(0)
+    net = MLP((1, 2), hidden=(4, 3), activation="tanh", skip=True)
+    x = 1e3 * torch.randn(5, 1, 2)
+    z = net(x)
+    torch.testing.assert_close(z[:, :2], x.flatten(1), rtol=0, atol=0)
+    torch.testing.assert_close(z[:, 2:], net.layers(x), rtol=0, atol=0)

@@ -6,6 +6,7 @@ import itertools
 import math
 from typing import Literal
 
+import torch
 from torch import nn
 
 from quickstudy.core.settings import Size
@@ -26,6 +27,8 @@ class MLP(Net):
         hidden: Width of each layer, the last being the features.
         activation: The non-linearity after every layer.
         norm: Where normalisation statistics come from.
+        skip: Whether the input itself stands before the features of the last layer, so that inputs beyond those of
+            training are still told apart where every unit has saturated.
     """
 
     def __init__(
@@ -35,6 +38,7 @@ class MLP(Net):
         hidden: tuple[Size, ...] = (40, 40),
         activation: Literal["relu", "tanh", "gelu"] = "relu",
         norm: Normalisation = "none",
+        skip: bool = False,
     ) -> None:
         super().__init__()
         widths = [math.prod(item), *hidden]
@@ -42,11 +46,12 @@ class MLP(Net):
         for fan_in, fan_out in itertools.pairwise(widths):
             layers += [nn.Linear(fan_in, fan_out), make_norm(norm, fan_out), _ACTIVATIONS[activation]()]
         self.layers = nn.Sequential(*layers)
-        self.features = widths[-1]
+        self.skip = skip
+        self.features = widths[-1] + skip * widths[0]
 
     def forward(self, x: Shaped[Tensor, "n *item"]) -> Float[Tensor, "n d"]:
         out: Tensor = self.layers(x)
-        return out
+        return torch.cat([x.flatten(1), out], 1) if self.skip else out
 
 
 class Flatten(Net):
