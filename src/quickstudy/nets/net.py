@@ -8,9 +8,9 @@ from torch import nn
 
 from quickstudy.core.settings import Configurable
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.errors import SettingsError
+from quickstudy.errors import MethodError, SettingsError
 
-__all__ = ["Net", "check_image"]
+__all__ = ["Net", "check_image", "weights_of", "width_of"]
 
 
 class Net(Configurable, nn.Module, ABC):
@@ -38,3 +38,23 @@ def check_image(owner: str, item: tuple[int, ...], smallest: int) -> tuple[int, 
             f"shape {tuple(item)}. Use net 'mlp' for vectors, or give larger images."
         )
     return item[0], item[1], item[2]
+
+
+def width_of(net: nn.Module) -> int:
+    """How many features a body gives each item, by its `features` attribute.
+
+    Raises:
+        MethodError: it has none.
+    """
+    features = getattr(net, "features", None)
+    if not isinstance(features, int):
+        raise MethodError(
+            f"a body must say how many features it gives in an integer attribute `features`, got {features!r} on "
+            f"{type(net).__name__}. Set net.features = ..., or inherit quickstudy.nets.Net."
+        )
+    return features
+
+
+def weights_of(**parts: nn.Module) -> dict[str, Tensor]:
+    """The parameters of named parts as one dictionary: `weights_of(head=linear)` has "head.weight", "head.bias"."""
+    return {f"{part}.{name}": weight for part, module in parts.items() for name, weight in module.named_parameters()}

@@ -21,7 +21,8 @@ from quickstudy.inner.rules import Params
 from quickstudy.methods.bayesian import members
 from quickstudy.methods.bayesian.members import Members
 from quickstudy.methods.bayesian.svgd import SVGD
-from quickstudy.methods.gradient.body_and_head import linear_head, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import linear_head
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["BMAML"]
 

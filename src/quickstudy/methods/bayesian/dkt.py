@@ -17,7 +17,7 @@ from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.bayesian import gp
 from quickstudy.methods.bayesian.gp import Fit
 from quickstudy.methods.bayesian.kernels import Kernel, make_kernel
-from quickstudy.methods.gradient.body_and_head import width_of
+from quickstudy.nets.net import width_of
 from quickstudy.nets.norm import make_norm
 
 __all__ = ["DKT", "Process"]

@@ -18,7 +18,8 @@ from quickstudy.inner import SGD, Gradient, LearnedRates, Rule, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.bayesian import members
 from quickstudy.methods.bayesian.members import Members, Spread
-from quickstudy.methods.gradient.body_and_head import given, kept, linear_head, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import given, kept, linear_head
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["PLATIPUS"]
 

@@ -14,8 +14,8 @@ from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical, Mixture
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.protonet import class_means
+from quickstudy.nets.net import width_of
 
 __all__ = ["VERSA", "Heads"]
 

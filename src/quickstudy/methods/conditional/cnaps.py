@@ -15,10 +15,10 @@ from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.protonet import class_means
 from quickstudy.methods.metric.tadam import TaskEmbedding
 from quickstudy.nets.film import Modulation, modulated, places
+from quickstudy.nets.net import width_of
 
 __all__ = ["CNAPs", "Linear", "Mahalanobis", "Specialised"]
 

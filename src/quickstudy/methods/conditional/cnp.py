@@ -16,7 +16,7 @@ from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.conditional import functions
 from quickstudy.methods.conditional.encoders import Code, Decoder, make_path
 from quickstudy.methods.conditional.functions import Scored
-from quickstudy.methods.gradient.body_and_head import width_of
+from quickstudy.nets.net import width_of
 
 __all__ = ["CNP", "Encoded"]
 

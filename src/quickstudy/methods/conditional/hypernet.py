@@ -17,8 +17,8 @@ from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.conditional import functions
 from quickstudy.methods.conditional.encoders import SetEncoder
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.nets.film import Modulation, modulated, places
+from quickstudy.nets.net import width_of
 
 __all__ = ["HyperNet", "Written"]
 

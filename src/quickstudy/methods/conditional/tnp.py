@@ -15,8 +15,8 @@ from quickstudy.core.settings import Fraction, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.conditional import functions
 from quickstudy.methods.conditional.encoders import perceptron
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.nets.attention import Memory, Transformer
+from quickstudy.nets.net import width_of
 
 __all__ = ["TNP", "Remembered"]
 

@@ -14,8 +14,8 @@ from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.methods.flat.pretrained import Pretrained
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.protonet import Prototypes, class_means, squared_distances
+from quickstudy.nets.net import width_of
 
 __all__ = ["SimpleShot"]
 

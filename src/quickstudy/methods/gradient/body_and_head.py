@@ -18,7 +18,6 @@ from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples, masked_mean
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.shapes import Float, Shaped, Tensor
-from quickstudy.errors import MethodError
 from quickstudy.inner import Gradient, Rule, descend, unroll
 from quickstudy.inner.rules import Params
 
@@ -37,8 +36,6 @@ __all__ = [
     "settled",
     "support_loss",
     "tied_head",
-    "weights_of",
-    "width_of",
 ]
 
 Compose = Callable[[Params], Params]
@@ -50,26 +47,6 @@ class Adapted(NamedTuple):
 
     weights: Params
     statistics: Statistics
-
-
-def width_of(net: nn.Module) -> int:
-    """How many features a body gives each item, by its `features` attribute.
-
-    Raises:
-        MethodError: it has none.
-    """
-    features = getattr(net, "features", None)
-    if not isinstance(features, int):
-        raise MethodError(
-            f"a body must say how many features it gives in an integer attribute `features`, got {features!r} on "
-            f"{type(net).__name__}. Set net.features = ..., or inherit quickstudy.nets.Net."
-        )
-    return features
-
-
-def weights_of(**parts: nn.Module) -> Params:
-    """The parameters of named parts as one dictionary: `weights_of(head=linear)` has "head.weight", "head.bias"."""
-    return {f"{part}.{name}": weight for part, module in parts.items() for name, weight in module.named_parameters()}
 
 
 def linear_head(features: int, outputs: int) -> nn.Linear:

@@ -15,7 +15,8 @@ from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule
 from quickstudy.inner.rules import refuse_learned
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["FineTune"]
 

@@ -26,9 +26,8 @@ from quickstudy.methods.gradient.body_and_head import (
     query_loss,
     settled,
     support_loss,
-    weights_of,
-    width_of,
 )
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["IMAML", "Residuals"]
 

@@ -19,7 +19,8 @@ from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Gradient, LearnedRates, descend
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, query_loss, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, query_loss
+from quickstudy.nets.net import width_of
 
 __all__ = ["LEO"]
 

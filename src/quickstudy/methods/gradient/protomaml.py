@@ -18,7 +18,8 @@ from quickstudy.errors import SettingsError
 from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, given, kept
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["ProtoMAML"]
 

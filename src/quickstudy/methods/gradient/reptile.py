@@ -16,7 +16,8 @@ from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule
 from quickstudy.inner.rules import Params, refuse_learned
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, support_loss, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, support_loss
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["Reptile", "dealt", "pull"]
 

@@ -13,7 +13,8 @@ from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import Gradient, LearnedRates
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, linear_head, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, given, kept, linear_head
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["TNet", "transformed"]
 

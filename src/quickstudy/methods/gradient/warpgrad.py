@@ -14,9 +14,10 @@ from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.inner import SGD, Gradient
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
-from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, query_loss, weights_of, width_of
+from quickstudy.methods.gradient.body_and_head import Adapted, linear_head, query_loss
 from quickstudy.methods.gradient.reptile import pull
 from quickstudy.methods.gradient.tnet import TRANSFORM, transformed
+from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["WarpGrad", "Warped"]
 

@@ -10,8 +10,8 @@ from torch import nn
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.sequence import Scored, SequenceLearner, delayed
+from quickstudy.nets.net import width_of
 from quickstudy.nets.recurrent import Recurrent, State
 
 __all__ = ["LSTM", "Known"]

@@ -12,8 +12,8 @@ from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import Fraction, Size
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.errors import SettingsError
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.sequence import Scored, SequenceLearner, delayed
+from quickstudy.nets.net import width_of
 from quickstudy.nets.recurrent import Cell, State
 
 __all__ = ["MANN", "Held"]

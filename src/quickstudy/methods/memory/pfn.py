@@ -14,10 +14,10 @@ from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical, Likelihood
 from quickstudy.core.settings import Rate, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.bars import Bars, normal_borders
 from quickstudy.methods.memory.sequence import features
 from quickstudy.nets.attention import Memory, Transformer, begin_as_nothing
+from quickstudy.nets.net import width_of
 
 __all__ = ["PFN", "Rows"]
 

@@ -14,9 +14,9 @@ from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.sequence import TAGS, features
 from quickstudy.nets.attention import Memory, attend
+from quickstudy.nets.net import width_of
 
 __all__ = ["SNAIL", "Passed"]
 

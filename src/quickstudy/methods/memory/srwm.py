@@ -15,8 +15,8 @@ from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likel
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.sequence import TAGS, features
+from quickstudy.nets.net import width_of
 
 __all__ = ["SRWM", "Changed", "SelfReferential"]
 

@@ -13,9 +13,9 @@ from quickstudy.core.learner import Tags
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.memory.sequence import TAGS, Scored, SequenceLearner, delayed
 from quickstudy.nets.attention import Block, Memory
+from quickstudy.nets.net import width_of
 
 __all__ = ["Context", "InContext"]
 

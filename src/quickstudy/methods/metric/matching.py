@@ -15,8 +15,8 @@ from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.context import QueryContext, SupportContext
+from quickstudy.nets.net import width_of
 
 __all__ = ["Matches", "MatchingNet"]
 

@@ -14,7 +14,7 @@ from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
+from quickstudy.nets.net import width_of
 from quickstudy.nets.norm import make_norm
 from quickstudy.nets.pooling import MaxPool
 

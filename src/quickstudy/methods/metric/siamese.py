@@ -13,7 +13,7 @@ from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
+from quickstudy.nets.net import width_of
 
 __all__ = ["Siamese", "Twins"]
 

@@ -16,9 +16,9 @@ from quickstudy.core.learner import QueryScored
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Count, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.gradient.body_and_head import width_of
 from quickstudy.methods.metric.protonet import class_means, squared_distances
 from quickstudy.nets.film import Modulation, modulated, places
+from quickstudy.nets.net import width_of
 
 __all__ = ["TADAM", "Conditioned", "TaskEmbedding"]
 
