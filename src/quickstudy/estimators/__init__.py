@@ -9,6 +9,7 @@ extra("sklearn", "sklearn")
 
 from quickstudy.estimators.classifier import FewShotClassifier  # noqa: E402 (scikit-learn is asked for first)
 from quickstudy.estimators.prior_fitted import PriorFittedClassifier  # noqa: E402
+from quickstudy.estimators.prior_fitted_regressor import PriorFittedRegressor  # noqa: E402
 from quickstudy.estimators.regressor import FewShotRegressor  # noqa: E402
 
-__all__ = ["FewShotClassifier", "FewShotRegressor", "PriorFittedClassifier"]
+__all__ = ["FewShotClassifier", "FewShotRegressor", "PriorFittedClassifier", "PriorFittedRegressor"]

@@ -1,11 +1,11 @@
-"""A classifier of small tables for scikit-learn that was trained before it saw any: a prior-fitted network."""
+"""Estimators of small tables for scikit-learn that were trained before they saw any: prior-fitted networks."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,16 +17,17 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from quickstudy import registry
 from quickstudy.bundle import Bundle
 from quickstudy.core.episode import Examples
-from quickstudy.core.shapes import Tensor
+from quickstudy.core.learner import MetaLearner
+from quickstudy.core.shapes import Shaped, Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.estimators.tables import Columns
 from quickstudy.evaluate.evaluate import place_of
 from quickstudy.methods.memory.against_rest import AgainstRest
 
-__all__ = ["PriorFittedClassifier"]
+__all__ = ["PriorFitted", "PriorFittedClassifier"]
 
 TRAINED = Path(__file__).parent / "small_tables"
-"""The bundle that comes with quickstudy."""
+"""The bundle of the classifier that comes with quickstudy."""
 
 BATCH = 256
 """Rows that are predicted together: none has a say in another's prediction."""
@@ -39,7 +40,138 @@ class Member(NamedTuple):
     learner: Any
 
 
-class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+class PriorFitted(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """An estimator that reads a small table by one pass of a network; subclasses say what targets are.
+
+    Attributes:
+        columns_: How the table's columns become numbers.
+        members_: What was read, of each sample.
+    """
+
+    trained: ClassVar[Path]
+    """The bundle that comes with quickstudy."""
+    kind: ClassVar[type[MetaLearner]]
+    """What a network must be."""
+    named: ClassVar[str]
+    """The method that is such a network, and the tasks it is trained on, as the command line has them."""
+    columns_: Columns
+    members_: list[Member]
+
+    def __init__(
+        self,
+        model: Any = None,
+        *,
+        categorical: Sequence[int] | Literal["auto"] = "auto",
+        rows: int = 1024,
+        columns: int = 256,
+        members: int = 4,
+        seed: int = 0,
+    ) -> None:
+        self.model = model
+        self.categorical = categorical
+        self.rows = rows
+        self.columns = columns
+        self.members = members
+        self.seed = seed
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
+        return tags
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = super().__getstate__()
+        return {name: value for name, value in state.items() if name != "_method"}
+
+    # --- what targets are ---------------------------------------------------------------------------------------------
+
+    def _targets(self, y: NDArray[Any]) -> Shaped[Tensor, "n out"]:
+        """Targets as the network reads them."""
+        raise NotImplementedError
+
+    def _telling(self, x: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.float64]:
+        """How much each column says of the targets."""
+        raise NotImplementedError
+
+    def _drawn(self, y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+        """The rows of a sample: `rows` of them, or all."""
+        raise NotImplementedError
+
+    # --- reading and asking -------------------------------------------------------------------------------------------
+
+    def _learn(self, x: NDArray[Any], y: NDArray[Any]) -> None:
+        """Read rows whose targets are `y`."""
+        self.columns_ = Columns(x, self.categorical)
+        self._method = self._opened()
+        numbers = _Scaled(self.columns_.numbers(x))
+        self._middle, self._spread = numbers.middle, numbers.spread
+        self.members_ = [self._read(numbers.x, y, *each) for each in self._samples(numbers.x, y)]
+
+    def _said(self, X: Any) -> list[list[Any]]:
+        """What is said of rows: the predictions of each member, for successive parts of the rows."""
+        check_is_fitted(self)
+        x = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
+        if "_method" not in self.__dict__:
+            self._method = self._opened()
+        numbers = (self.columns_.numbers(x) - self._middle) / self._spread
+        with torch.no_grad():
+            return [
+                [
+                    self._method.predict(member.learner, part)
+                    for part in torch.split(self._asked(numbers, member), BATCH)
+                ]
+                for member in self.members_
+            ]
+
+    def _asked(self, numbers: NDArray[np.float64], member: Member) -> Tensor:
+        return self._tensor(numbers[:, member.columns])
+
+    def _check(self) -> None:
+        for name in ("rows", "columns", "members"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+                raise SettingsError(f"{name} is {value!r}; expected a whole number, 1 or more.")
+
+    def _samples(self, x: NDArray[Any], y: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+        """The rows and columns of each sample; one of everything where the table is small enough."""
+        rows, columns = x.shape
+        if rows <= self.rows and columns <= self.columns:
+            return [(np.arange(rows), np.arange(columns))]
+        rng = np.random.default_rng(self.seed)
+        best = self._telling(x, y).argsort()[::-1]
+        found = []
+        for _ in range(self.members):
+            rest = rng.permutation(best[self.columns // 2 :])
+            taken = np.sort(np.concatenate([best[: self.columns // 2], rest])[: self.columns])
+            found.append((self._drawn(y, rng), taken))
+        return found
+
+    def _read(self, x: NDArray[Any], y: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> Member:
+        mask = torch.ones(len(rows), dtype=torch.bool)
+        support = Examples(self._tensor(x[np.ix_(rows, columns)]), self._targets(y[rows]), mask)
+        with torch.no_grad():
+            return Member(columns, self._method.adapt(support))
+
+    def _tensor(self, x: NDArray[Any]) -> Tensor:
+        return torch.as_tensor(np.clip(x, -1e6, 1e6)).to(place_of(self._method)[1])
+
+    def _opened(self) -> MetaLearner:
+        """The trained network that was asked for."""
+        if isinstance(self.model, (str, Path)) or self.model is None:
+            return self._checked(_opened(str(self.trained if self.model is None else self.model)))
+        return self._checked(self.model.method if isinstance(self.model, Bundle) else self.model)
+
+    def _checked(self, method: Any) -> MetaLearner:
+        if not isinstance(method, self.kind):
+            name = registry.name_of(type(method)) if isinstance(method, torch.nn.Module) else type(method).__name__
+            raise SettingsError(
+                f"model is {name}; expected a trained {self.named.split()[0]}: its run, bundle or instance. Train one "
+                f"with `quickstudy train {self.named}`, or leave model out for the one that comes with quickstudy."
+            )
+        return method.eval()
+
+
+class PriorFittedClassifier(ClassifierMixin, PriorFitted):  # type: ignore[misc]  # scikit-learn has no types
     """Learns a small table in one pass of a network that was fitted to a prior over tables (extra `sklearn`).
 
     `fit` solves kernel machines in closed form, passes what they say of the training rows through a transformer, and
@@ -70,35 +202,8 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
     array([False,  True])
     """
 
+    trained, kind, named = TRAINED, AgainstRest, "kernelpfn --tasks prior"
     classes_: NDArray[Any]
-    columns_: Columns
-    members_: list[Member]
-
-    def __init__(
-        self,
-        model: Any = None,
-        *,
-        categorical: Sequence[int] | Literal["auto"] = "auto",
-        rows: int = 1024,
-        columns: int = 256,
-        members: int = 4,
-        seed: int = 0,
-    ) -> None:
-        self.model = model
-        self.categorical = categorical
-        self.rows = rows
-        self.columns = columns
-        self.members = members
-        self.seed = seed
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.categorical = tags.input_tags.string = True
-        return tags
-
-    def __getstate__(self) -> dict[str, Any]:
-        state: dict[str, Any] = super().__getstate__()
-        return {name: value for name, value in state.items() if name != "_method"}
 
     def fit(self, X: Any, y: ArrayLike) -> PriorFittedClassifier:
         """Read the training rows.
@@ -115,11 +220,7 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         x, labels = validate_data(self, X, y, dtype=None, ensure_all_finite="allow-nan")
         check_classification_targets(labels)
         self.classes_, at = np.unique(labels, return_inverse=True)
-        self.columns_ = Columns(x, self.categorical)
-        self._method = _method(self.model)
-        numbers = _Scaled(self.columns_.numbers(x))
-        self._middle, self._spread = numbers.middle, numbers.spread
-        self.members_ = [self._read(numbers.x, at, *each) for each in self._samples(numbers.x, at)]
+        self._learn(x, at)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -134,47 +235,30 @@ class PriorFittedClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[mis
         Raises:
             DataError: text in a column that held numbers.
         """
-        check_is_fitted(self)
-        x = validate_data(self, X, reset=False, dtype=None, ensure_all_finite="allow-nan")
-        if "_method" not in self.__dict__:
-            self._method = _method(self.model)
-        numbers = (self.columns_.numbers(x) - self._middle) / self._spread
-        said = np.zeros((len(x), len(self.classes_)))
-        for member in self.members_:
-            parts = torch.split(self._tensor(numbers[:, member.columns]), BATCH)
-            with torch.no_grad():
-                found = [self._method.predict(member.learner, part).mean for part in parts]
-            said += torch.cat(found).double().numpy() / len(self.members_)
-        return said
-
-    def _check(self) -> None:
-        for name in ("rows", "columns", "members"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise SettingsError(f"{name} is {value!r}; expected a whole number, 1 or more.")
-
-    def _samples(self, x: NDArray[Any], y: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-        """The rows and columns of each sample; one of everything where the table is small enough."""
-        rows, columns = x.shape
-        if rows <= self.rows and columns <= self.columns:
-            return [(np.arange(rows), np.arange(columns))]
-        rng = np.random.default_rng(self.seed)
-        best = _telling(x, y).argsort()[::-1]
-        found = []
-        for _ in range(self.members):
-            rest = rng.permutation(best[self.columns // 2 :])
-            taken = np.sort(np.concatenate([best[: self.columns // 2], rest])[: self.columns])
-            found.append((_stratified(y, self.rows, rng), taken))
+        each = [torch.cat([part.mean for part in parts]).double() for parts in self._said(X)]
+        found: NDArray[np.float64] = (torch.stack(each).sum(0) / len(each)).numpy()
         return found
 
-    def _read(self, x: NDArray[Any], y: NDArray[Any], rows: NDArray[Any], columns: NDArray[Any]) -> Member:
-        labels = torch.nn.functional.one_hot(torch.as_tensor(y[rows]), len(self.classes_)).bool()
-        support = Examples(self._tensor(x[np.ix_(rows, columns)]), labels, torch.ones(len(rows), dtype=torch.bool))
-        with torch.no_grad():
-            return Member(columns, self._method.adapt(support))
+    def _targets(self, y: NDArray[Any]) -> Shaped[Tensor, "n out"]:
+        return torch.nn.functional.one_hot(torch.as_tensor(y), len(self.classes_)).bool()
 
-    def _tensor(self, x: NDArray[Any]) -> Tensor:
-        return torch.as_tensor(np.clip(x, -1e6, 1e6)).to(place_of(self._method)[1])
+    def _telling(self, x: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.float64]:
+        """The share of each column's variance that lies between classes."""
+        between = np.zeros(x.shape[1])
+        for kind in np.unique(y):
+            between += (y == kind).mean() * np.square(x[y == kind].mean(0))
+        return between
+
+    def _drawn(self, y: NDArray[Any], rng: np.random.Generator) -> NDArray[np.int64]:
+        """So many rows, of each class about its share, and at least one."""
+        order = rng.permutation(len(y))
+        if len(y) <= self.rows:
+            return np.sort(order)
+        place = np.zeros(len(y))
+        for kind in np.unique(y):
+            own = order[y[order] == kind]
+            place[own] = np.arange(len(own)) / len(own)
+        return np.sort(np.lexsort((rng.random(len(y)), place))[: self.rows])
 
 
 class _Scaled:
@@ -186,45 +270,7 @@ class _Scaled:
         self.x = (x - self.middle) / self.spread
 
 
-def _telling(x: NDArray[np.float64], y: NDArray[Any]) -> NDArray[np.float64]:
-    """The share of each column's variance that lies between classes."""
-    between = np.zeros(x.shape[1])
-    for kind in np.unique(y):
-        between += (y == kind).mean() * np.square(x[y == kind].mean(0))
-    return between
-
-
-def _stratified(y: NDArray[Any], most: int, rng: np.random.Generator) -> NDArray[np.int64]:
-    """So many rows, of each class about its share, and at least one."""
-    order = rng.permutation(len(y))
-    if len(y) <= most:
-        return np.sort(order)
-    place = np.zeros(len(y))
-    for kind in np.unique(y):
-        own = order[y[order] == kind]
-        place[own] = np.arange(len(own)) / len(own)
-    return np.sort(np.lexsort((rng.random(len(y)), place))[:most])
-
-
-def _method(model: Any) -> AgainstRest:
-    """The trained network that was asked for."""
-    if isinstance(model, (str, Path)) or model is None:
-        return _opened(str(TRAINED if model is None else model))
-    method = model.method if isinstance(model, Bundle) else model
-    return _checked(method)
-
-
 @functools.lru_cache(maxsize=4)
-def _opened(folder: str) -> AgainstRest:
+def _opened(folder: str) -> MetaLearner:
     # in double precision, for what is said of a row must not depend on which rows are asked with it
-    return _checked(Bundle.open(folder).method).double()
-
-
-def _checked(method: Any) -> AgainstRest:
-    if not isinstance(method, AgainstRest):
-        name = registry.name_of(type(method)) if isinstance(method, torch.nn.Module) else type(method).__name__
-        raise SettingsError(
-            f"model is {name}; expected a trained kernelpfn: its run, bundle or instance. Train one with `quickstudy "
-            "train kernelpfn --tasks prior`, or leave model out for the one that comes with quickstudy."
-        )
-    return method.eval()
+    return Bundle.open(folder).method.double()
