@@ -263,7 +263,7 @@ def deep_kernel(record: Record) -> list[Row]:
         for where, most in targets.items():
             error = each[where]["mse"]
             paper = " and ".join(f"{value:g}" for value in published.get(name, {}).get(where, []))
-            asked = name == "DKT, spectral"
+            asked = name in ("DKT, spectral", "DKT, spectral, inputs beside features")
             figure = "diverged" if error is None else f"{error:.3f}"
             reached = error is not None and error <= most if asked else None
             rows.append(
