@@ -44,6 +44,7 @@ from sklearn.preprocessing import OneHotEncoder, OrdinalEncoder, StandardScaler
 import quickstudy
 from quickstudy.bundle import Bundle
 from quickstudy.estimators.prior_fitted import TRAINED, PriorFittedClassifier
+from quickstudy.registry import name_of
 
 ASIDE = ("diabetes", "glass", "iris", "openintro_email", "vote")
 """Looked at while the estimator was written; they do not count."""
@@ -75,7 +76,7 @@ def main() -> None:
     facts = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "sklearn": sklearn.__version__}
     facts |= {
         "model": _model(asked.model),
-        "trained": _trained(asked.model),
+        "trained": trained(TRAINED if asked.model is None else asked.model),
         "seeds": asked.seeds,
         "set aside": ASIDE,
         "target": "-0.01",
@@ -124,7 +125,7 @@ def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) ->
         found["processor seconds"].append(round(time.process_time() - computed, 4))
         found["auc"]["prior-fitted"].append(_auc(test[1], said))
         found["auc"]["logistic regression"].append(_auc(test[1], _logistic(train, test[0])))
-        forest = make_pipeline(_plain(x, scaled=False), RandomForestClassifier(300, random_state=seed))
+        forest = make_pipeline(plain(x, scaled=False), RandomForestClassifier(300, random_state=seed))
         found["auc"]["forest"].append(_auc(test[1], forest.fit(*train).predict_proba(test[0])))
     found["training rows"] = len(train[1])
     return found
@@ -155,7 +156,7 @@ def _auc(y: NDArray[Any], said: NDArray[np.float64]) -> float:
 # --- logistic regression ----------------------------------------------------------------------------------------------
 
 
-def _plain(x: NDArray[Any], scaled: bool = True) -> ColumnTransformer:
+def plain(x: NDArray[Any], scaled: bool = True) -> ColumnTransformer:
     """Numbers with their gaps filled, names one-hot (or, for trees, as numbers)."""
     text = [i for i in range(x.shape[1]) if any(isinstance(value, str) for value in x[:, i])]
     other = [i for i in range(x.shape[1]) if i not in text]
@@ -191,13 +192,13 @@ def _logistic(train: Rows, asked: NDArray[Any]) -> NDArray[np.float64]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of penalties so small that it does not converge
         for inside, outside in folds.split(x, at):
-            plain = _plain(x).fit(x[inside])
-            known, asked_now = plain.transform(x[inside]), plain.transform(x[outside])
+            ready = plain(x).fit(x[inside])
+            known, asked_now = ready.transform(x[inside]), ready.transform(x[outside])
             for i, penalty in enumerate(PENALTIES):
                 fold = LogisticRegression(C=penalty, max_iter=1000).fit(known, at[inside])
                 cost[i] += log_loss(at[outside], fold.predict_proba(asked_now), labels=np.arange(len(names)))
         best = PENALTIES[cost.argmin()]
-        whole = make_pipeline(_plain(x), LogisticRegression(C=best, max_iter=1000)).fit(x, at)
+        whole = make_pipeline(plain(x), LogisticRegression(C=best, max_iter=1000)).fit(x, at)
     found: NDArray[np.float64] = whole.predict_proba(asked)
     return found
 
@@ -223,22 +224,29 @@ def _told(found: dict[str, Any]) -> dict[str, Any]:
             "tables ahead": int((apart > 0).sum()),
             "tables at most 0.01 behind": int((apart >= -0.01).sum()),
         },
-        "seconds a table": _longest(found, "seconds"),
-        "processor seconds a table": _longest(found, "processor seconds"),
+        "seconds a table": longest(found, "seconds"),
+        "processor seconds a table": longest(found, "processor seconds"),
     }
 
 
-def _longest(found: dict[str, Any], what: str) -> dict[str, float]:
+def longest(found: dict[str, Any], what: str) -> dict[str, float]:
     seconds = [second for table in found.values() for second in table[what]]
     return {"median": float(np.median(seconds)), "most": max(seconds)}
 
 
-def _trained(asked: Path | None) -> dict[str, Any]:
+def trained(folder: Path) -> dict[str, Any]:
     """How long the network was trained, and how."""
-    told = Bundle.open(TRAINED if asked is None else asked).provenance
+    bundle = Bundle.open(folder)
+    told = bundle.provenance
     training = told["training"]
     settings = {"tasks": told["tasks"], "training": training}
-    return {"kernelpfn": {"steps": training["step"], "seconds": round(training["seconds"], 1), "settings": settings}}
+    return {
+        name_of(type(bundle.method)): {
+            "steps": training["step"],
+            "seconds": round(training["seconds"], 1),
+            "settings": settings,
+        }
+    }
 
 
 def _model(asked: Path | None) -> str:
