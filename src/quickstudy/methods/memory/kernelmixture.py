@@ -120,7 +120,7 @@ class KernelMixture(MetaLearner):
         target = torch.where(scale.mask[:, None], (y - centre) / deviation, 0.0).T
         ranks = scale.rank(scale.x)
         told = _told(scale, ranks, target)
-        alike = _alike(scale, ranks, scale.x, told)
+        alike = _alike(scale, ranks, scale.x, ranks, told)
         weights, scores = torch.func.vmap(lambda each, of: _machines(scale, each, of))(alike, target)
         left = ((scores - target[..., None]) * scale.counted[:, None]).square().sum(1)
         errors = (left / scale.counted.sum().clamp(min=1)).sqrt().clamp(min=SMALLEST)
@@ -135,7 +135,7 @@ class KernelMixture(MetaLearner):
     def predict(self, learner: Weighed, x: Shaped[Tensor, "n *item"]) -> Normals:
         z, _ = run(self.net, None, x, statistics=learner.statistics)
         scale = Scale(learner.x, learner.mask)
-        alike = _alike(scale, learner.ranks, z, learner.told)
+        alike = _alike(scale, learner.ranks, z, scale.rank(z), learner.told)
         weights = learner.weights.reshape(-1, KERNELS, len(PENALTIES), len(learner.mask))
         scores = F.pad(torch.einsum("kamn,kapn->kmap", alike, weights).flatten(2), (0, 1))
         rows, _, error = self._rows(learner, scale, Rows(scores, _near(scale, z, alike)))
@@ -206,22 +206,22 @@ def _told(scale: Scale, ranks: Float[Tensor, "n c"], target: Float[Tensor, "k n"
 
 
 def _alike(
-    scale: Scale, ranks: Float[Tensor, "n c"], x: Float[Tensor, "m c"], told: Float[Tensor, "k c"]
+    scale: Scale,
+    ranks: Float[Tensor, "n c"],
+    x: Float[Tensor, "m c"],
+    asked: Float[Tensor, "m c"],
+    told: Float[Tensor, "k c"],
 ) -> Float[Tensor, "k 6 m n"]:
-    """How alike rows are to the training rows, by each kernel; a constant in each stands for an intercept."""
-    z, known, weight, asked = scale.apart(x), scale.apart(scale.x), scale.alike, scale.rank(x)
-    same = [
-        machines.linear(z, known, weight),
-        machines.additive(asked, ranks, weight),
-        machines.wide(z, known, weight),
-    ]
-
-    def by_told(share: Float[Tensor, " c"]) -> Float[Tensor, "6 m n"]:
-        near, told = machines.additive(asked, ranks, share), machines.wide(z, known, share)
-        return torch.stack([*same, near, told, told**4]) + 1.0
-
-    found: Tensor = torch.func.vmap(by_told)(told)
-    return found
+    """How alike rows `x` of ranks `asked` are to the training rows, by each kernel; a constant in each stands for an
+    intercept."""
+    z, known, weight = scale.apart(x), scale.apart(scale.x), scale.alike
+    near, *near_told = machines.additive(asked, ranks, torch.cat([weight[None], told])).unbind(0)
+    same = [machines.linear(z, known, weight), near, machines.wide(z, known, weight)]
+    found = []
+    for share, own in zip(told, near_told, strict=True):
+        smooth = machines.wide(z, known, share)
+        found.append(torch.stack([*same, own, smooth, smooth**4]))
+    return torch.stack(found) + 1.0
 
 
 def _near(scale: Scale, x: Float[Tensor, "m c"], alike: Float[Tensor, "k a m n"]) -> Float[Tensor, "k m f"]:

@@ -119,5 +119,5 @@ def _machines(scale: Scale, ranks: Float[Tensor, "n c"], target: Float[Tensor, "
 def _alike(scale: Scale, ranks: Float[Tensor, "n c"], x: Float[Tensor, "m c"]) -> Float[Tensor, "3 m n"]:
     """How alike rows are to the training rows, by each kernel; a constant in each stands for an intercept."""
     z, known, weight = scale.apart(x), scale.apart(scale.x), scale.alike
-    near = machines.additive(scale.rank(x), ranks, weight)
+    (near,) = machines.additive(scale.rank(x), ranks, weight[None])
     return torch.stack([machines.linear(z, known, weight), near, machines.wide(z, known, weight)]) + 1.0

@@ -32,15 +32,15 @@ def linear(x: Float[Tensor, "m c"], known: Float[Tensor, "n c"], weight: Float[T
 
 
 def additive(
-    ranks: Float[Tensor, "m c"], known: Float[Tensor, "n c"], weight: Float[Tensor, " c"]
-) -> Float[Tensor, "m n"]:
-    """A sum of one narrow kernel a column, each weighted: of ranks, so that it fits an additive model."""
+    ranks: Float[Tensor, "m c"], known: Float[Tensor, "n c"], weights: Float[Tensor, "w c"]
+) -> Float[Tensor, "w m n"]:
+    """Sums of one narrow kernel a column, weighted in several ways: of ranks, so that each fits an additive model."""
     reach = REACH * math.sqrt(2)
-    blocks = (torch.split(each / reach, TOGETHER, 1) for each in (ranks, known))
-    found = torch.zeros_like(ranks[:, :1] @ known[:, :1].T)
-    for asked, there, part in zip(*blocks, torch.split(weight, TOGETHER), strict=True):
-        found = found + (asked[:, None] - there).square().neg().exp() @ part
-    return found
+    blocks = (torch.split(each, TOGETHER, 1) for each in (ranks / reach, known / reach, weights))
+    found = torch.zeros_like(ranks[:, :1] @ known[:, :1].T)[..., None]
+    for asked, there, part in zip(*blocks, strict=True):
+        found = found + (asked[:, None] - there).square().neg().exp() @ part.T
+    return found.movedim(-1, 0)
 
 
 def wide(x: Float[Tensor, "m c"], known: Float[Tensor, "n c"], weight: Float[Tensor, " c"]) -> Float[Tensor, "m n"]:
