@@ -18,6 +18,7 @@ __all__ = [
     "processes",
     "quadratics",
     "reproduced",
+    "shared_support",
     "small_table_values",
     "small_tables",
     "waves",
@@ -256,17 +257,18 @@ def processes(record: Record) -> list[Row]:
 
 def bayesian(record: Record) -> list[Row]:
     figures = record["values"]["figures"]
-    least = figures["MAML"]["elsewhere"]["nll"]["mean"]
     rows = []
     for name, each in figures.items():
         near, away = each["window"], each["elsewhere"]
-        ahead = None if name in ("MAML", "exact") else away["nll"]["high"] < figures["MAML"]["elsewhere"]["nll"]["low"]
+        asked = name not in ("MAML", "exact")
+        apart = away["nll minus MAML's"]
+        beside = f"; {shown(apart, 2)}" if name != "MAML" else ""
         rows.append(
             Row(
-                f"{name}: NLL of a value away from the support",
-                shown(away["nll"], 2),
-                "" if ahead is None else f"below MAML's {least:.2f}, intervals apart",
-                ahead,
+                f"{name}: NLL of a value away from the support{'; minus MAML' if beside else ''}",
+                shown(away["nll"], 2) + beside,
+                "below MAML's, with the interval of the difference" if asked else "",
+                apart["high"] < 0 if asked else None,
             )
         )
         wider = away["width"]["mean"] / near["width"]["mean"]
@@ -275,8 +277,8 @@ def bayesian(record: Record) -> list[Row]:
             Row(
                 f"{name}: coverage of its 95 % intervals there, and how much wider they are than near the support",
                 f"{100 * away['coverage']['mean']:.1f} %, {wider:.2f} times",
-                "" if ahead is None else "92 to 98 %, 1.5 times or more (our reading)",
-                None if ahead is None else covers,
+                "92 to 98 %, 1.5 times or more (our reading)" if asked else "",
+                covers if asked else None,
             )
         )
     return rows
@@ -284,15 +286,41 @@ def bayesian(record: Record) -> list[Row]:
 
 def calibration(record: Record) -> list[Row]:
     rows = []
-    for name, each in record["classes"]["figures"].items():
+    for name, each in record["classes"].items():
+        before, after = (
+            f"{each[f'ece {when}']:.4f} ({each[f'ece {when}, low']:.4f} to {each[f'ece {when}, high']:.4f})"
+            for when in ("before", "after")
+        )
         rows.append(
             Row(
                 f"{name}, expected calibration error before and after ({100 * each['accuracy']:.1f} % right)",
-                f"{each['ece before']:.4f}, {each['ece after']:.4f}",
+                f"{before}, {after}",
                 "0.02 or less after (our reading)",
                 each["ece after"] <= 0.02,
             )
         )
+    return rows
+
+
+def shared_support(record: Record) -> list[Row]:
+    figures = record["shared support"]
+    least = figures["MAML"]["both"]["ece"]["low"]
+    rows = []
+    for name, parts in figures.items():
+        asked = name not in ("MAML", "ProtoNet")  # which are not Bayesian
+        for said, part in (("the two classes", "both"), ("the one that the example is of", "owner")):
+            found = parts[part]
+            judged = asked and part == "both"
+            nll, claimed, right = (f"{found[what]['mean']:.2f}" for what in ("nll", "most likely", "accuracy"))
+            rows.append(
+                Row(
+                    f"{name}, queries of {said}: expected calibration error; NLL; probability of the likeliest class, "
+                    "and how often it is right",
+                    f"{shown(found['ece'])}; {nll}; {claimed}, {right}",
+                    "an error below MAML's, intervals apart" if judged else "",
+                    found["ece"]["high"] < least if judged else None,
+                )
+            )
     return rows
 
 

@@ -1,27 +1,25 @@
-"""Who knows what it does not know: sine-or-line tasks, and the confidence of few-shot classifiers.
+"""Who knows what it does not know: tasks that five points do not settle between a sine and a line.
 
     python benchmarks/claims/ambiguity.py
 
-Part 1 trains MAML, ABML, PLATIPUS, Bayesian MAML, deep kernel transfer and a transformer neural process on tasks that
-are half sines, half lines, with five noisy points in a window of width 2 out of 10 (tasks "ambiguous"), for as many
-steps each. All but the transformer have the same net, and all see the same tasks. A prediction's deviations are then
-multiplied by one number a method, fitted on validation tasks: nobody is blamed for a scale. On test tasks are measured,
-for queries in the support's window and elsewhere: the fraction of values inside the central 95 % interval, its width,
-the NLL of a value, the squared error of the mean, and that of the best member of each task (a mixture has several,
-others one). "exact" is the posterior over the family itself, by quadrature: no method can have a lower NLL on average.
+trains MAML, ABML, PLATIPUS, Bayesian MAML, deep kernel transfer and a transformer neural process on tasks that are half
+sines, half lines, with five noisy points in a window of width 2 out of 10 (tasks "ambiguous"), for as many steps each.
+All but the transformer have the same net, and all see the same tasks. A prediction's deviations are then multiplied by
+one number a method, fitted on validation tasks: nobody is blamed for a scale. On test tasks are measured, for queries
+in the support's window and elsewhere: the fraction of values inside the central 95 % interval, its width, the NLL of a
+value, how much lower or higher that is than MAML's on the same task, the squared error of the mean, and that of the
+best member of each task (a mixture has several, others one). "exact" is the posterior over the family itself, by
+quadrature: no method can have a lower NLL on average.
 
-Part 2 trains classifiers on Omniglot (5-way 1-shot), a few minutes each, and measures the expected calibration error of
-their probabilities on test tasks, before and after one temperature that is fitted on validation tasks.
-
-Runs go on where they stopped: with `--minutes-each 1` every call adds at most so much to each that is not done. Either
-part is left out by `--steps 0` or `--class-minutes 0`.
+Runs go on where they stopped: with `--minutes-each 1` every call adds at most so much to each that is not done. What
+few-shot classifiers know of themselves is in `calibration.py`.
 """
 
 from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +27,13 @@ import numpy as np
 import torch
 from budgeted import Budgeted, table, written
 from numpy.typing import NDArray
+from scaled import fitted
 
-from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.episode import Episode
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks
-from quickstudy.core.predictions import Categorical, Gaussian, Mixture
+from quickstudy.core.predictions import Gaussian, Mixture
 from quickstudy.core.settings import load
-from quickstudy.evaluate.calibration import BINS
 from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
 from quickstudy.tasks.ambiguous import Ambiguous, AmbiguousSource
@@ -44,7 +42,7 @@ from quickstudy.train.run import RunSettings
 from quickstudy.train.settings import Training
 
 STEP = {"name": "sgd", "rate": 0.01}
-VALUES: dict[str, dict[str, Any]] = {
+METHODS: dict[str, dict[str, Any]] = {
     "MAML": {"name": "maml", "rule": STEP},
     "ABML": {"name": "abml", "rule": STEP, "samples": 20},
     "PLATIPUS": {"name": "platipus", "rule": STEP, "samples": 20},
@@ -54,11 +52,6 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 RATES = {"BMAML": 1e-3, "TNP": 5e-4}
 """Of the outer steps, where 3e-3 is too much."""
-CLASSES: dict[str, dict[str, Any]] = {
-    "ProtoNet": {"name": "protonet"},
-    "VERSA": {"name": "versa"},
-    "DKT": {"name": "dkt"},
-}
 BATCH = 50
 GRID = 32
 """Values of each of a function's two numbers in the quadrature."""
@@ -71,26 +64,17 @@ def main() -> None:
     """Train what is left to train, then evaluate and print."""
     torch.set_num_threads(1)
     asked = _asked()
-    found: dict[str, Any] = {}
     runs = Budgeted(asked.runs, asked.minutes_each)
-    done = [runs.train(f"{name}, {asked.steps}", _of_values(name, asked)) for name in VALUES if asked.steps]
-    classes = Budgeted(asked.runs, asked.minutes_each)
-    done += [classes.train(f"{name}, Omniglot", _of_classes(name, asked)) for name in CLASSES if asked.class_minutes]
+    done = [runs.train(f"{name}, {asked.steps}", _settings(name, asked)) for name in METHODS]
     if not all(done):
         print("Not all are trained yet: the same command goes on.")
         return
-    if asked.steps:
-        found["values"] = _measure_values(runs, asked)
-    if asked.class_minutes:
-        found["classes"] = _measure_classes(classes, asked)
-    runs.runs |= classes.runs
-    written(asked.out, runs, found)
+    written(asked.out, runs, {"values": _measured(runs, asked)})
 
 
 def _asked() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--steps", type=int, default=6000, help="outer steps of part 1, of 16 tasks")
-    parser.add_argument("--class-minutes", type=float, default=2.0, help="minutes of training of part 2, each")
+    parser.add_argument("--steps", type=int, default=6000, help="outer steps of 16 tasks")
     parser.add_argument("--minutes-each", type=float, default=None, help="stop each after so long, to go on later")
     parser.add_argument("--tasks", type=int, default=300, help="test tasks, and validation tasks")
     parser.add_argument("--runs", type=Path, default=Path("runs/ambiguity"), help="where runs are kept")
@@ -98,33 +82,27 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _of_values(name: str, asked: argparse.Namespace) -> RunSettings:
+def _settings(name: str, asked: argparse.Namespace) -> RunSettings:
     compiled = "never" if name == "DKT" else "always"
     rate = RATES.get(name, 3e-3)
     training = Training(
         steps=asked.steps, rate=rate, schedule="cosine", clip=10.0, how="map", chunk=16, compile=compiled
     )
-    return RunSettings(method=load("method", VALUES[name]), tasks=Ambiguous(), training=training)
+    return RunSettings(method=load("method", METHODS[name]), tasks=Ambiguous(), training=training)
 
 
-def _of_classes(name: str, asked: argparse.Namespace) -> RunSettings:
-    training = Training(steps=100_000, minutes=asked.class_minutes, batch=4, schedule="cosine")
-    tasks = load("tasks", {"name": "omniglot", "ways": 5, "shots": 1, "queries": 5})
-    return RunSettings(method=load("method", CLASSES[name]), tasks=tasks, training=training)
-
-
-# --- real values ------------------------------------------------------------------------------------------------------
-
-
-def _measure_values(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
+def _measured(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
     val, test = (Ambiguous().source(split) for split in ("val", "test"))
     figures: dict[str, dict[str, Any]] = {}
-    for name in VALUES:
+    beside: Figures = {}
+    for name in METHODS:
         method = runs.method(f"{name}, {asked.steps}")
         told = list(_asks(method, val, asked.tasks))
-        scale = _fitted(lambda s, told=told: _nll(told, s))
-        figures[name] = {"deviations times": scale} | _told(_values(_asks(method, test, asked.tasks), scale))
-    figures["exact"] = {"deviations times": 1.0} | _told(_values(_exact(test, asked.tasks), 1.0))
+        scale = fitted(lambda s, told=told: _nll(told, s))
+        found = _values(_asks(method, test, asked.tasks), scale)
+        beside = beside or found  # MAML is the first
+        figures[name] = {"deviations times": scale} | _told(found, beside)
+    figures["exact"] = {"deviations times": 1.0} | _told(_values(_exact(test, asked.tasks), 1.0), beside)
     columns = ["scaled", *(f"{what}, {where}" for where in ("window", "elsewhere") for what in FIGURES)]
     rows = [
         [name, f"{each['deviations times']:.2f}"]
@@ -136,6 +114,7 @@ def _measure_values(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]
 
 
 FIGURES = ("coverage", "width", "nll", "error", "best member's error")
+ABOVE = "nll minus MAML's"
 
 Asked = Iterable[tuple[Episode, Gaussian | Mixture]]
 
@@ -163,15 +142,6 @@ def _scaled(said: Gaussian | Mixture, by: float) -> Gaussian | Mixture:
     if isinstance(said, Mixture):
         return said._replace(parts=said.parts._replace(std=by * said.parts.std))
     return said._replace(std=by * said.std)
-
-
-def _fitted(cost: Callable[[float], float]) -> float:
-    """The number from 1/20 to 20 that costs least, by golden sections of its logarithm."""
-    low, high, ratio = math.log(0.05), math.log(20.0), (math.sqrt(5) - 1) / 2
-    for _ in range(16):
-        a, b = high - ratio * (high - low), low + ratio * (high - low)
-        low, high = (low, b) if cost(math.exp(a)) < cost(math.exp(b)) else (a, high)
-    return math.exp((low + high) / 2)
 
 
 def _values(asks: Asked, scale: float) -> Figures:
@@ -209,10 +179,14 @@ def _best(said: Gaussian | Mixture, y: torch.Tensor, weights: torch.Tensor) -> t
     return (weights * best).sum(1) / weights.sum(1)
 
 
-def _told(values: Figures) -> dict[str, Any]:
-    """Means over tasks, with 95 % intervals; a task without a query there does not count."""
+def _told(values: Figures, beside: Figures) -> dict[str, Any]:
+    """Means over tasks, with 95 % intervals; a task without a query there does not count.
+
+    So of the NLL minus that `beside`, task by task.
+    """
     found: dict[str, Any] = {"window": {}, "elsewhere": {}}
-    for key, each in values.items():
+    apart = {f"{where}/{ABOVE}": values[f"{where}/nll"] - beside[f"{where}/nll"] for where in found}
+    for key, each in (values | apart).items():
         where, name = key.split("/")
         known = each[np.isfinite(each)]
         mean = t_interval(known)._asdict() if len(known) else {"mean": math.nan}
@@ -242,55 +216,6 @@ def _exact(source: AmbiguousSource, tasks: int) -> Asked:
             return Mixture(Gaussian(mean, torch.full_like(mean, noise)), log_weight)
 
         yield episodes, over_tasks(say, episodes)
-
-
-# --- classes ----------------------------------------------------------------------------------------------------------
-
-
-def _measure_classes(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
-    tasks = load("tasks", {"name": "omniglot", "ways": 5, "shots": 1, "queries": 15})
-    val, test = (tasks.source(split) for split in ("val", "test"))
-    figures: dict[str, dict[str, float]] = {}
-    for name in CLASSES:
-        method = runs.method(f"{name}, Omniglot")
-        (known, truth), (log_p, right) = (_log_p(method, source, asked.tasks) for source in (val, test))
-        temperature = _fitted(lambda t, p=known, y=truth: float(Categorical(p / t).nll(y).mean()))
-        before, after = (_calibrated(log_p / t, right) for t in (1.0, temperature))
-        figures[name] = {"accuracy": float(Categorical(log_p).score(right).mean()), "temperature": temperature}
-        figures[name] |= {f"{what} before": value for what, value in before.items()}
-        figures[name] |= {f"{what} after": value for what, value in after.items()}
-    rows = [[name, *(f"{value:.4f}" for value in each.values())] for name, each in figures.items()]
-    print(table(["", *figures[next(iter(figures))]], rows))
-    return {"test tasks": asked.tasks, "test set": test.digest(range(asked.tasks)), "figures": figures}
-
-
-def _log_p(method: MetaLearner, source: TaskSource, tasks: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Log-probabilities and labels of all queries. Those of a mixture are of the mean of its members'."""
-    found, digest = [], source.digest(range(tasks))
-    for start in range(0, tasks, BATCH):
-        numbers = range(start, min(start + BATCH, tasks))
-        episodes = to_device(source.batch(numbers), "cpu")
-
-        def say(episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
-            said = method.predict(method.adapt(episode.support, *noise), episode.query.x)
-            return said.logits.log_softmax(-1) if isinstance(said, Categorical) else said.mean.clamp(min=1e-12).log()
-
-        with torch.no_grad():
-            log_p = over_tasks(say, episodes, *noise_for(method, digest, numbers), chunk=10)
-        found.append((log_p.flatten(0, 1), episodes.query.y.flatten(0, 1)))
-    log_p, y = (torch.cat(each) for each in zip(*found, strict=True))
-    return log_p, y
-
-
-def _calibrated(logits: torch.Tensor, y: torch.Tensor) -> dict[str, float]:
-    """ECE of 15 bins of equal width, and NLL."""
-    said = Categorical(logits)
-    confidence, right = said.mean.amax(-1), said.score(y)
-    place = (confidence * BINS).ceil().long().clamp(1, BINS) - 1
-    ece = sum(
-        abs(float((right - confidence)[place == i].sum())) / len(right) for i in range(BINS) if bool((place == i).any())
-    )
-    return {"ece": ece, "nll": float(said.nll(y).mean())}
 
 
 if __name__ == "__main__":
