@@ -1,0 +1,88 @@
+"""Each claim's printed command asks for what its record was made of: steps, tasks, seeds and settings."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+FOLDERS = [str(ROOT / "recipes"), str(ROOT / "benchmarks" / "claims")]
+SCRIPTS = sorted(
+    path.stem for path in (ROOT / "benchmarks" / "claims").glob("*.py") if '"__main__"' in path.read_text()
+)
+
+
+@pytest.fixture
+def modules(monkeypatch):
+    """By name, the modules of the claims; gone after the test."""
+    before = set(sys.modules)
+    for folder in FOLDERS:
+        monkeypatch.syspath_prepend(folder)
+    yield importlib.import_module
+    for name in set(sys.modules) - before:
+        if (getattr(sys.modules[name], "__file__", None) or "").startswith(tuple(FOLDERS)):
+            del sys.modules[name]
+
+
+def asked_for(modules, monkeypatch, script: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The script, what its printed command asks for, and the record of its claim."""
+    (claim,) = {(c.command, c.record) for c in modules("claims").CLAIMS if f"/{script}.py" in c.command}
+    command, record = claim
+    module = modules(script)
+    monkeypatch.setattr(sys, "argv", shlex.split(command)[1:])
+    path = ROOT / "docs" / "records" / f"{record}.json"
+    asked = module._asked()
+    assert asked.out == path.relative_to(ROOT)
+    return module, asked, json.loads(path.read_text(encoding="utf-8"))
+
+
+def numbers(record: Any, names: set[str]) -> set[int]:
+    """The values of all keys of these names, wherever in a record they are."""
+    if isinstance(record, list):
+        return {found for each in record for found in numbers(each, names)}
+    if not isinstance(record, dict):
+        return set()
+    own = {value for key, value in record.items() if key in names}
+    return own.union(*(numbers(value, names) for value in record.values()))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_command_asks_as_many_tasks_as_its_record_has(modules, monkeypatch, script):
+    _, asked, record = asked_for(modules, monkeypatch, script)
+    match script:
+        case "small_tables":
+            assert asked.seeds == record["seeds"]
+        case "clinc150":
+            few, many = (record["settings"][ways] for ways in ("5-way", "150-way"))
+            assert (asked.episodes, asked.large) == (few["test episodes"], many["test episodes"])
+            assert (asked.tune, asked.tune_large) == (few["validation episodes"], many["validation episodes"])
+            assert asked.sentences is None
+        case _:
+            assert numbers(record, {"test tasks", "validation and test tasks"}) == {asked.tasks}
+
+
+@pytest.mark.parametrize("script", [script for script in SCRIPTS if script not in ("clinc150", "small_tables")])
+def test_a_command_trains_as_long_as_its_record_says(modules, monkeypatch, script):
+    """The network of the small tables comes with the package, and features of text are frozen: these train nothing."""
+    _, asked, record = asked_for(modules, monkeypatch, script)
+    trained = record.get("trained", record.get("training"))
+    steps = {value for name, value in vars(asked).items() if name in ("steps", "stepping", "reader_steps")}
+    assert {run["steps"] for run in trained.values()} == steps
+    assert numbers(trained, {"seed"}) <= {getattr(asked, "seed", 0)}
+
+
+@pytest.mark.parametrize("script", ["ambiguity", "calibration", "deep_kernel"])
+def test_a_record_has_the_settings_of_its_script(modules, monkeypatch, script):
+    module, asked, record = asked_for(modules, monkeypatch, script)
+    for title, run in record["trained"].items():
+        now = modules("budgeted")._rounded(module._settings(title.rpartition(", ")[0], asked).plain())
+        for part, settings in run["settings"].items():
+            for name, value in (settings or {}).items():
+                assert now[part][name] == value, (title, part, name)
+    assert {title.rpartition(", ")[0] for title in record["trained"]} == set(getattr(asked, "methods", module.METHODS))
