@@ -149,24 +149,25 @@ CLAIMS = [
         "Probabilities that can be taken at their word",
         "One temperature, fitted on validation tasks, makes few-shot classifiers' probabilities calibrated on new "
         "classes.",
-        "python benchmarks/claims/calibration.py --methods ProtoNet VERSA DKT MAML",
+        "python benchmarks/claims/calibration.py",
         "claims/calibration",
         of.calibration,
         "After two minutes of training each, and with a temperature from 200 validation tasks, measured before on a "
-        "larger net, the Gaussian process's error was 0.0236: its temperature had made it worse.",
+        "larger net, the Gaussian process's error was 0.0236: its temperature had made it worse. An error is a sum of "
+        "distances, to which resampling adds: intervals of the smallest lie high, and may leave the figure itself out.",
     ),
     Claim(
         "Two classes that share their only example",
         "Where two of five classes have the same support example, drawn from one of the two, the right answer to their "
         "queries is one half each. Bayesian methods were expected to know, and MAML to be confidently wrong.",
-        "python benchmarks/claims/calibration.py --methods ProtoNet VERSA DKT MAML",
+        "python benchmarks/claims/calibration.py",
         "claims/calibration",
         of.shared_support,
         "None was trained on such tasks. Queries of the class that the example is not of look like no example, and "
         "are taken for some third class: they make up most of each error. Of the queries that look like the example, "
-        "VERSA and prototypical networks say one half for either class, as both have the same weights or means. MAML "
-        "takes fewer and dearer steps, and tells fewer characters apart to begin with, so that more than its "
-        "certainty sets it behind.",
+        "VERSA and prototypical networks say one half for either class, as both have the same weights or means. The "
+        "methods that step, MAML among them, took fewer and dearer steps, and tell fewer characters apart to begin "
+        "with, so that more than their certainty sets them behind.",
     ),
     Claim(
         "Deep kernel transfer on sines",
