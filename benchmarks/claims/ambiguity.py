@@ -48,7 +48,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "PLATIPUS": {"name": "platipus", "rule": STEP, "samples": 20},
     "BMAML": {"name": "bmaml", "particles": 5, "rate": 0.01},
     "DKT": {"name": "dkt", "kernel": "spectral"},
-    "TNP": {"name": "tnp"},
+    "TNP": {"name": "tnp", "floor": 0.0},
 }
 RATES = {"BMAML": 1e-3, "TNP": 5e-4}
 """Of the outer steps, where 3e-3 is too much."""

@@ -108,4 +108,5 @@ def test_a_class_without_choices() -> None:
         ("net", "hidden"),
         ("net", "activation"),
         ("net", "norm"),
+        ("net", "skip"),
     ]

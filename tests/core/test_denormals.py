@@ -1,13 +1,15 @@
-"""Training and evaluation take numbers below the normal range as 0."""
+"""Training and evaluation take numbers below the normal range as 0, and leave everyone else's arithmetic alone."""
 
-from collections.abc import Callable
-from threading import Thread
+from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 import torch
 
 from quickstudy import MAML
-from quickstudy.core.denormals import flush_denormals
+from quickstudy.core.denormals import without_denormals
+from quickstudy.core.episode import Episode, Examples
 from quickstudy.evaluate import answer
 from quickstudy.nets import MLP
 from quickstudy.tasks.sines import Sines
@@ -15,31 +17,52 @@ from quickstudy.train.loop import fit
 from quickstudy.train.settings import Training
 
 
-def left_after(act: Callable[[], object]) -> float:
-    """What half of 2e-39 is after that, in a thread of its own: the processor's mode is one thread's."""
-    found = []
-
-    def run() -> None:
-        torch.set_flush_denormal(False)
-        act()
-        found.append((torch.tensor([2e-39]) * 0.5).double().item())
-
-    thread = Thread(target=run)
-    thread.start()
-    thread.join()
-    return found[0]
+@pytest.fixture(autouse=True)
+def usual() -> Iterator[None]:
+    torch.set_flush_denormal(False)
+    yield
+    torch.set_flush_denormal(False)
 
 
-def train() -> None:
-    for _ in fit(method(), Sines().source("train"), Training(steps=1)):
-        pass
+def half() -> float:
+    """Of 2e-39, half a step below the normal range."""
+    return (torch.tensor([2e-39]) * 0.5).double().item()
 
 
-def method() -> MAML:
-    return MAML(MLP((1,)), 1, steps=1, likelihood="gaussian")
+class Watched(MAML):
+    """Keeps what arithmetic it was run in."""
+
+    found: list[float]
+
+    def meta_loss(self, episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
+        self.found.append(half())
+        return super().meta_loss(episode, *noise)
+
+    def adapt(self, support: Examples, *noise: torch.Tensor):
+        self.found.append(half())
+        return super().adapt(support, *noise)
 
 
-@pytest.mark.parametrize("act", [flush_denormals, train, lambda: answer(method(), Sines().source("test"), episodes=2)])
-def test_what_is_left_of_numbers_below_the_normal_range(act: Callable[[], object]):
-    assert left_after(lambda: None) == pytest.approx(1e-39, rel=1e-3)
-    assert left_after(act) == 0
+def watched() -> Watched:
+    method = Watched(MLP((1,)), 1, steps=1, likelihood="gaussian")
+    method.found = []
+    return method
+
+
+def test_within_and_after():
+    assert half() == pytest.approx(1e-39, rel=1e-3)
+    with without_denormals():
+        assert half() == 0
+        with without_denormals():
+            pass
+        assert half() == 0
+    assert half() == pytest.approx(1e-39, rel=1e-3)
+
+
+def test_training_and_evaluation():
+    method = watched()
+    for _ in fit(method, Sines().source("train"), Training(steps=1, how="loop")):
+        assert half() > 0
+    answer(method, Sines().source("test"), episodes=2, how="loop")
+    assert half() > 0
+    assert set(method.found) == {0.0}

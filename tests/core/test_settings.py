@@ -172,6 +172,7 @@ def test_dump_names_what_was_chosen():
         "rule": {"name": "adam", "rate": 0.01, "decay1": 0.9, "decay2": 0.999, "epsilon": 1e-8},
         "gradient": "exact",
         "adapts": "all",
+        "head": "per-class",
         "likelihood": "categorical",
     }
     assert dump({"a": (1, None), "b": True}) == {"a": [1, None], "b": True}

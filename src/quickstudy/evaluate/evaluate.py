@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.core import chance, tree
-from quickstudy.core.denormals import flush_denormals
+from quickstudy.core.denormals import without_denormals
 from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner, Stepwise
@@ -154,7 +154,6 @@ def answer(
     source, count = _asked(protocol, episodes)
     if device is not None:
         method.to(device)
-    flush_denormals()
     session = _Session(method, source, steps, source.digest(range(count)))
     workers = workers or Workers()
     parts: list[_Part] = []
@@ -247,6 +246,7 @@ class _Session:
         p = prediction.mean
         return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
 
+    @without_denormals()
     def run(self, indices: range, drawn: Episode, how: AskedHow, chunk: int | None) -> _Part:
         episodes = to_device(drawn, self.device, self.dtype)
         noise = noise_for(self.method, self.digest, indices)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import torch
 
 from quickstudy.core import allocator, chance, tree
-from quickstudy.core.denormals import flush_denormals
+from quickstudy.core.denormals import without_denormals
 from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.how import How
 from quickstudy.core.learner import CoTrained, MetaLearner
@@ -93,7 +93,6 @@ def fit(
             "fit(state.method, source, state=state)."
         )
     allocator.keep_freed_memory()
-    flush_denormals()
     workers = workers or Workers()
     outer = _OuterStep(state, source, workers, pool)
     owed = 0.0
@@ -114,7 +113,8 @@ def fit(
         if state.training.minutes is not None:  # the rate and the end then follow the clock: one clock for all
             spent = workers.agree(spent)
         start = time.perf_counter()
-        state.optimizer.step()
+        with without_denormals():
+            state.optimizer.step()
         state.number += 1
         state.seconds += spent
         state.schedule.step()
@@ -169,6 +169,7 @@ class _OuterStep:
                 return _Work(self.pool, range(number, number + 1), self.method.flat_loss)
         return _Work(self.source, range(number * self.size, (number + 1) * self.size))
 
+    @without_denormals()
     def backward(self, work: _Work) -> tuple[float, float]:
         """Leave the gradient of the mean meta-loss in the weights; the loss, and the norm before clipping."""
         self.optimizer.zero_grad(set_to_none=True)
