@@ -214,7 +214,8 @@ def section(name: str, board: dict[str, Any]) -> list[str]:
         return []
     inductive, transductive = ([row for row in rows if row.transductive is kind] for kind in (False, True))
     machine, usual = rows[0].one.machine, board["usual"]
-    processors = " or ".join(sorted({row.one.machine.processor for row in rows}))
+    every = [record for row in rows for records in row.records.values() for record in records]
+    processors = " or ".join(sorted({record.machine.processor for record in every}))
     episodes = {title: asked["episodes"] for title, asked in board["protocols"].items()}
     lines = [
         f"## {board['title']}",
