@@ -382,6 +382,15 @@ def test_the_card_says_what_it_is(tmp_path: Path) -> None:
     assert "up to 5 new classes" in text
     assert "<b>" not in text
     assert bundle.version in text
+    assert "ways=2" in text
+
+
+def test_the_card_of_real_values_shows_how_values_are_learned(tmp_path: Path) -> None:
+    bundle_of(subject_of("maml", "gaussian")).save(tmp_path / "b")
+    text = (tmp_path / "b" / CARD).read_text()
+    assert "learns a function" in text
+    assert "bundle.adapt(x, [0.3, 1.2, -0.7, 0.1])" in text
+    assert "ways" not in text
 
 
 def test_seals_are_of_every_entry() -> None:

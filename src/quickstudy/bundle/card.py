@@ -58,16 +58,20 @@ def _about(entries: dict[str, Any], kind: str, ways: int | None) -> str:
 
 
 def _use(entries: dict[str, Any]) -> str:
-    return """\
+    if entries["likelihood"] == "gaussian":
+        few, labels, said = "as many as there are values", "[0.3, 1.2, -0.7, 0.1]", "values [n, 1]"
+    else:
+        few, labels, said = "a few of each class", "[0, 0, 1, 1], ways=2", "probabilities [n, ways]"
+    return f"""\
 ## Use
 
 ```python
 from quickstudy import Bundle
 
 bundle = Bundle.open("this-folder")
-x = bundle.encoder.encode(examples)  # a few of each class
-learner = bundle.adapt(x, [0, 0, 1, 1], ways=2)
-bundle.predict(learner, bundle.encoder.encode(others)).mean  # probabilities [n, ways]
+x = bundle.encoder.encode(examples)  # {few}
+learner = bundle.adapt(x, {labels})
+bundle.predict(learner, bundle.encoder.encode(others)).mean  # {said}
 ```
 
 `quickstudy serve this-folder` answers over HTTP. Nothing in this folder is code or a pickle; `bundle.yaml` holds the
