@@ -68,6 +68,9 @@ def gather(folder: Path) -> list[Section]:
         ("growth", _growth),
         ("to-accuracy", _to_accuracy),
         ("oracles", _oracles),
+        ("defaults-sines", _defaults),
+        ("defaults-omniglot", _defaults),
+        ("defaults-cifar_fs", _defaults),
     ):
         found = read(name, folder)
         if found:
@@ -175,6 +178,24 @@ def _oracles(found: dict[str, Any]) -> Section:
     ]
     head = ["", "compared", "‖ours - theirs‖ / ‖theirs‖", "limit"]
     return "Solvers, closed forms and scores beside other people's", conditions(found), [(head, rows)], []
+
+
+def _defaults(found: dict[str, Any]) -> Section:
+    rows = []
+    for name, row in found["rows"].items():
+        if "reason" in row:
+            rows.append([name, str(row["steps"]), "", "", row["reason"], ""])
+            continue
+        gain = f"{row['gain']:.3g} ({row['low']:.3g} to {row['high']:.3g})"
+        told = gain if row["learns"] else f"**{gain}**"
+        rows.append(
+            [name, str(row["steps"]), f"{row['before']:.3g}", f"{row['after']:.3g}", told, f"{row['seconds']:.0f}"]
+        )
+    tasks = found["part"].removeprefix("defaults-")
+    score = "mean squared error" if tasks == "sines" else "accuracy"
+    head = ["", "outer steps", "before", "after", "gained, task by task (95 % interval)", "seconds"]
+    title = f"Every method with its defaults on {tasks}: {score} on {found['validation tasks']} validation tasks"
+    return title, f"{found['machine']['date']}, {found['machine']['processor']}, one thread.", [(head, rows)], []
 
 
 def _growth(found: dict[str, Any]) -> Section:
