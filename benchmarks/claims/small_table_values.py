@@ -16,7 +16,6 @@ of 300 trees stands beside them, untuned. Coverage is the share of values within
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import time
@@ -24,17 +23,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import sklearn
 import torch
 from arff import read
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import Ridge
-from sklearn.model_selection import KFold, train_test_split
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from small_tables import MOST_COLUMNS, PENALTIES, TEST, TRAIN, Rows, longest, plain, trained
+from small_tables import PENALTIES, Rows, asking, entries, longest, plain, split, write
 
-import quickstudy
 from quickstudy.estimators import PriorFittedRegressor
 
 CONTENDERS = ("prior-fitted", "ridge regression", "forest")
@@ -46,7 +43,7 @@ def main() -> None:
     asked = _asked()
     folder = Path(os.environ["QUICKSTUDY_DATA"]) / "tabular"
     found = {}
-    for entry in _entries(folder):
+    for entry in entries(folder, "regression"):
         found[entry["name"]] = table = _measured(folder, entry, asked)
         print(
             f"{entry['name']:28}{table['columns']:4} columns  "
@@ -56,35 +53,11 @@ def main() -> None:
         )
     whole = told(found)
     print(json.dumps(whole, indent=1))
-    facts = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "sklearn": sklearn.__version__}
-    facts |= {
-        "model": "quickstudy's own" if asked.model is None else str(asked.model),
-        "trained": trained(PriorFittedRegressor.trained if asked.model is None else asked.model),
-        "seeds": asked.seeds,
-        "target": "-0.01",
-    }
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps(facts | {"summary": whole, "tables": found}, indent=1) + "\n")
-    print(f"-> {asked.out}")
+    write(asked, PriorFittedRegressor.trained, {"summary": whole, "tables": found})
 
 
 def _asked() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=None, help="a run or bundle; the one that comes with quickstudy")
-    parser.add_argument("--seeds", type=int, default=3, help="splits of each table")
-    parser.add_argument("--out", type=Path, default=Path("docs/records/claims/small_table_values.json"))
-    return parser.parse_args()
-
-
-def _entries(folder: Path) -> list[dict[str, str]]:
-    """The tables that count, as the manifest has them: the first of each family."""
-    with (folder / "manifest.csv").open(encoding="utf-8") as file:
-        entries = [row for row in csv.DictReader(file) if row["task"] == "regression"]
-    found: dict[str, dict[str, str]] = {}
-    for row in entries:
-        if int(row["n_features"]) <= MOST_COLUMNS:
-            found.setdefault(row["family"], row)
-    return [*found.values()]
+    return asking(__doc__, Path("docs/records/claims/small_table_values.json")).parse_args()
 
 
 def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
@@ -93,7 +66,7 @@ def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) ->
     found: dict[str, Any] = {"rows": len(y), "columns": x.shape[1], "seconds": [], "processor seconds": []}
     found |= {"r2": {name: [] for name in CONTENDERS}, "coverage": []}
     for seed in range(asked.seeds):
-        train, (rows, truth) = _split(x, y, seed)
+        train, (rows, truth) = split(x, y, seed)
         start, computed = time.perf_counter(), time.process_time()
         fitted = PriorFittedRegressor(asked.model).fit(*train)
         said = {"prior-fitted": fitted.predict(rows)}
@@ -108,12 +81,6 @@ def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) ->
             found["r2"][name].append(r2(truth, values))
     found["training rows"] = len(train[1])
     return found
-
-
-def _split(x: NDArray[Any], y: NDArray[np.float64], seed: int) -> tuple[Rows, Rows]:
-    train = min(TRAIN, len(y) // 2)
-    parts = train_test_split(x, y, train_size=train, test_size=min(TEST, len(y) - train), random_state=seed)
-    return (parts[0], parts[2]), (parts[1], parts[3])
 
 
 def r2(truth: NDArray[np.float64], said: NDArray[np.float64]) -> float:

@@ -60,7 +60,7 @@ def main() -> None:
     asked = _asked()
     folder = Path(os.environ["QUICKSTUDY_DATA"]) / "tabular"
     found = {}
-    for entry in _entries(folder, asked.aside):
+    for entry in _aside(folder) if asked.aside else entries(folder, "classification"):
         found[entry["name"]] = table = _measured(folder, entry, asked)
         means = {name: np.mean(table["auc"][name]) for name in table["auc"]}
         print(
@@ -73,42 +73,57 @@ def main() -> None:
     print(json.dumps(whole, indent=1))
     if asked.aside:
         return
-    facts = {"quickstudy": quickstudy.__version__, "torch": str(torch.__version__), "sklearn": sklearn.__version__}
-    facts |= {
-        "model": _model(asked.model),
-        "trained": trained(TRAINED if asked.model is None else asked.model),
-        "seeds": asked.seeds,
-        "set aside": ASIDE,
-        "target": "-0.01",
-    }
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps(facts | {"summary": whole, "tables": found}, indent=1) + "\n")
-    print(f"-> {asked.out}")
+    write(asked, TRAINED, {"set aside": ASIDE, "summary": whole, "tables": found})
 
 
 def _asked() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", type=Path, default=None, help="a run or bundle; the one that comes with quickstudy")
-    parser.add_argument("--seeds", type=int, default=3, help="splits of each table")
+    parser = asking(__doc__, Path("docs/records/claims/small_tables.json"))
     parser.add_argument("--aside", action="store_true", help="only the tables set aside; nothing is written")
-    parser.add_argument("--out", type=Path, default=Path("docs/records/claims/small_tables.json"))
     return parser.parse_args()
 
 
-def _entries(folder: Path, aside: bool) -> list[dict[str, str]]:
-    """The tables that count, or those set aside, as the manifest has them."""
+def asking(about: str | None, out: Path) -> argparse.ArgumentParser:
+    """What a claim on small tables can be asked."""
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, default=None, help="a run or bundle; the one that comes with quickstudy")
+    parser.add_argument("--seeds", type=int, default=3, help="splits of each table")
+    parser.add_argument("--out", type=Path, default=out)
+    return parser
+
+
+def write(asked: argparse.Namespace, own: Path, found: dict[str, Any]) -> None:
+    """Keep what was found beside what it depends on; `own` is the bundle that comes with quickstudy."""
+    facts = {
+        "quickstudy": quickstudy.__version__,
+        "torch": str(torch.__version__),
+        "sklearn": sklearn.__version__,
+        "model": "quickstudy's own" if asked.model in (None, own) else str(asked.model),
+        "trained": trained(asked.model or own),
+        "seeds": asked.seeds,
+        "target": "-0.01",
+    }
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
+    asked.out.write_text(json.dumps(facts | found, indent=1) + "\n")
+    print(f"-> {asked.out}")
+
+
+def entries(folder: Path, task: str) -> list[dict[str, str]]:
+    """The tables of a task that count, as the manifest has them: the first small one of each family."""
+    found: dict[str, dict[str, str]] = {}
+    for row in _manifest(folder):
+        small = int(row["n_classes"] or 0) <= MOST_CLASSES and int(row["n_features"]) <= MOST_COLUMNS
+        if row["task"] == task and small and row["name"] not in ASIDE:
+            found.setdefault(row["family"], row)
+    return [*found.values()]
+
+
+def _aside(folder: Path) -> list[dict[str, str]]:
+    return [row for row in _manifest(folder) if row["task"] == "classification" and row["name"] in ASIDE]
+
+
+def _manifest(folder: Path) -> list[dict[str, str]]:
     with (folder / "manifest.csv").open(encoding="utf-8") as file:
-        entries = [row for row in csv.DictReader(file) if row["task"] == "classification"]
-    if aside:
-        return [row for row in entries if row["name"] in ASIDE]
-    families: set[str] = set()
-    found = []
-    for row in entries:
-        small = int(row["n_classes"]) <= MOST_CLASSES and int(row["n_features"]) <= MOST_COLUMNS
-        if small and row["name"] not in ASIDE and row["family"] not in families:
-            families.add(row["family"])
-            found.append(row)
-    return found
+        return [*csv.DictReader(file)]
 
 
 def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +133,7 @@ def _measured(folder: Path, entry: dict[str, str], asked: argparse.Namespace) ->
     found |= {"seconds": [], "processor seconds": []}
     found["auc"] = {"prior-fitted": [], "logistic regression": [], "forest": []}
     for seed in range(asked.seeds):
-        train, test = _split(x, y, seed)
+        train, test = split(x, y, seed, stratify=y)
         start, computed = time.perf_counter(), time.process_time()
         said = PriorFittedClassifier(asked.model).fit(*train).predict_proba(test[0])
         found["seconds"].append(round(time.perf_counter() - start, 4))
@@ -139,10 +154,11 @@ def _common(x: NDArray[Any], y: NDArray[Any]) -> Rows:
     return x[kept], y[kept]
 
 
-def _split(x: NDArray[Any], y: NDArray[Any], seed: int) -> tuple[Rows, Rows]:
+def split(x: NDArray[Any], y: NDArray[Any], seed: int, stratify: NDArray[Any] | None = None) -> tuple[Rows, Rows]:
+    """The rows of a table that are trained on, and those that are asked."""
     train = min(TRAIN, len(y) // 2)
     test = min(TEST, len(y) - train)
-    parts = train_test_split(x, y, train_size=train, test_size=test, stratify=y, random_state=seed)
+    parts = train_test_split(x, y, train_size=train, test_size=test, stratify=stratify, random_state=seed)
     return (parts[0], parts[2]), (parts[1], parts[3])
 
 
@@ -247,10 +263,6 @@ def trained(folder: Path) -> dict[str, Any]:
             "settings": settings,
         }
     }
-
-
-def _model(asked: Path | None) -> str:
-    return "quickstudy's own" if asked is None or asked == TRAINED else str(asked)
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ def test_splits_are_apart_and_classes_common():
     x = np.arange(len(y), dtype=object)[:, None]
     x, y = claim._common(x, y)
     assert set(y) == {"a", "b"}
-    (known, labels), (asked, truth) = claim._split(x, y, 0)
+    (known, labels), (asked, truth) = claim.split(x, y, 0, stratify=y)
     assert not set(known[:, 0]) & set(asked[:, 0])
     assert len(labels) == 55
     assert set(truth) == {"a", "b"}
