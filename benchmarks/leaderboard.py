@@ -27,7 +27,7 @@ from typing import Any
 import yaml
 
 from quickstudy.cli import recipe
-from quickstudy.cli.assess import Options, assess, run_info
+from quickstudy.cli.assess import Options, floors, run_info
 from quickstudy.cli.flags import overlay
 from quickstudy.cli.session import with_net
 from quickstudy.core.learner import Stepwise
@@ -181,15 +181,14 @@ def record_of(board: Board, run: Run, row: str, asked: dict[str, Any]) -> Record
     if steps is not None and not isinstance(method, Stepwise):
         steps = None
     answers = answer(method, protocol, steps=steps, device=device_of(run.settings.training))
-    floors: tuple[Result, ...] = ()
-    if row in board.floors_of and not has_floors(board, asked):
-        floors = assess(run, protocol, Options(curves=False, quiet=True)).floors
+    wanted = row in board.floors_of and not has_floors(board, asked)
+    lowest = floors(run, protocol, Options(quiet=True)) if wanted else ()
     return Record(
         run=run_info(run, method, scalars),
         protocol=protocol.info(),
         machine=Machine.here(),
         result=shortened(result(answers, row)),
-        floors=tuple(dataclasses.replace(floor, values=()) for floor in floors),
+        floors=tuple(dataclasses.replace(floor, values=()) for floor in lowest),
         calibration=calibration(answers),
         intervals=intervals(answers),
     )

@@ -34,7 +34,7 @@ from quickstudy.train.loop import Step
 from quickstudy.train.run import Run
 from quickstudy.train.state import device_of
 
-__all__ = ["Options", "assess", "run_info"]
+__all__ = ["Options", "assess", "floors", "run_info"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
         protocol=protocol.info(),
         machine=Machine.here(device),
         result=found,
-        floors=_floors(run, protocol, options) if options.floors else (),
+        floors=floors(run, protocol, options) if options.floors else (),
         curves=_curves(method, protocol, options) if options.curves else Curves(),
         calibration=calibration(answers),
         intervals=intervals(answers),
@@ -139,7 +139,7 @@ def _refuse_other_shapes(run: Run, method: MetaLearner, protocol: Protocol) -> N
         )
 
 
-def _floors(run: Run, protocol: Protocol, options: Options) -> tuple[Result, ...]:
+def floors(run: Run, protocol: Protocol, options: Options = Options()) -> tuple[Result, ...]:
     """What the run must beat: trained once into a folder of the run, then evaluated on the same episodes."""
     own = run.settings.training
     training = dataclasses.replace(CONVENTIONAL, minutes=options.minutes, seed=own.seed, split=own.split)
