@@ -59,6 +59,17 @@ def test_within_and_after():
     assert half() == pytest.approx(1e-39, rel=1e-3)
 
 
+def test_who_took_them_as_0_before_still_does_in_double_precision_too():
+    torch.set_flush_denormal(True)
+    torch.set_default_dtype(torch.float64)
+    try:
+        with without_denormals():
+            pass
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert half() == 0
+
+
 def test_training_and_evaluation():
     method = watched()
     for _ in fit(method, Sines().source("train"), Training(steps=1, how="loop")):

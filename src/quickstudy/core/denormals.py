@@ -17,7 +17,7 @@ def without_denormals() -> Iterator[None]:
     Where a loss is nearly gone (a start that explains its support, a sure softmax), slopes are of that size: without
     this a step of Proto-MAML then takes five times as long, the backward pass of a convolution eighty times.
     """
-    before = (torch.tensor(2e-39) * 0.5).item() == 0
+    before = (torch.tensor(2e-39, dtype=torch.float32, device="cpu") * 0.5).item() == 0
     torch.set_flush_denormal(True)
     try:
         yield
