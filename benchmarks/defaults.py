@@ -31,7 +31,6 @@ from quickstudy.train.loop import fit
 from quickstudy.train.run import build_method, pool_source, training_source
 from quickstudy.train.state import TrainState
 
-AFTER_RFS = ("rfs-distill", "meta-baseline")
 VALIDATION = 200
 """Tasks that are asked before and after."""
 
@@ -59,10 +58,9 @@ def main() -> None:
 def measured(name: str, tasks: str, steps: int) -> dict[str, Any]:
     """What the defaults of a method make of so many steps."""
     try:
-        method, before, after, seconds = trained(name, tasks, steps)
+        _, before, after, seconds = trained(name, tasks, steps)
     except QuickstudyError as error:
         return {"steps": steps, "learns": False, "reason": str(error)}
-    del method
     gain = after - before if tasks != "sines" else before - after
     mean, low, high = t_interval(gain)
     found = {"before": before.mean(), "after": after.mean(), "gain": mean, "low": low, "high": high, "seconds": seconds}
@@ -73,7 +71,7 @@ def trained(name: str, tasks: str, steps: int) -> tuple[MetaLearner, Any, Any, f
     """A method as its defaults train it, its scores of validation tasks before and after, and the seconds."""
     run = with_net(recipe.checked({"method": {"name": name}, "tasks": {"name": tasks}, "steps": steps}).run)
     method = build_method(run)
-    if name in AFTER_RFS:
+    if method.needs_start:
         method.start_from(trained("rfs", tasks, steps)[0])
     asked = run.tasks.source("val")
     before = answer(method, asked, episodes=VALIDATION).values
