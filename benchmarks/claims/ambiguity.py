@@ -27,7 +27,6 @@ import numpy as np
 import torch
 from budgeted import Budgeted, table, written
 from numpy.typing import NDArray
-from scaled import fitted
 
 from quickstudy.core.episode import Episode
 from quickstudy.core.learner import MetaLearner
@@ -36,6 +35,7 @@ from quickstudy.core.predictions import Gaussian, Mixture
 from quickstudy.core.settings import load
 from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
+from quickstudy.evaluate.temperature import cheapest
 from quickstudy.tasks.ambiguous import Ambiguous, AmbiguousSource
 from quickstudy.tasks.source import TaskSource
 from quickstudy.train.run import RunSettings
@@ -98,7 +98,7 @@ def _measured(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
     for name in METHODS:
         method = runs.method(f"{name}, {asked.steps}")
         told = list(_asks(method, val, asked.tasks))
-        scale = fitted(lambda s, told=told: _nll(told, s))
+        scale = cheapest(lambda s, told=told: _nll(told, s), 0.05, 20.0)
         found = _values(_asks(method, test, asked.tasks), scale)
         beside = beside or found  # MAML is the first
         figures[name] = {"deviations times": scale} | _told(found, beside)
@@ -134,14 +134,8 @@ def _asks(method: MetaLearner, source: TaskSource, tasks: int) -> Asked:
 
 
 def _nll(asks: Asked, scale: float) -> float:
-    each = [over_tasks(lambda said, y: _scaled(said, scale).nll(y), said, part.query.y) for part, said in asks]
+    each = [over_tasks(lambda said, y: said.tempered(scale).nll(y), said, part.query.y) for part, said in asks]
     return float(torch.cat(each).mean())
-
-
-def _scaled(said: Gaussian | Mixture, by: float) -> Gaussian | Mixture:
-    if isinstance(said, Mixture):
-        return said._replace(parts=said.parts._replace(std=by * said.parts.std))
-    return said._replace(std=by * said.std)
 
 
 def _values(asks: Asked, scale: float) -> Figures:
@@ -150,7 +144,7 @@ def _values(asks: Asked, scale: float) -> Figures:
     for episodes, said in asks:
 
         def figures(said: Gaussian | Mixture, episode: Episode) -> torch.Tensor:
-            said, y, (x, _, _) = _scaled(said, scale), episode.query.y, episode.support
+            said, y, (x, _, _) = said.tempered(scale), episode.query.y, episode.support
             low, high = said.quantile(0.025), said.quantile(0.975)
             inside = ((low <= y) & (y <= high)).to(y.dtype)[:, 0]
             each = torch.stack([inside, (high - low)[:, 0], said.nll(y), said.score(y)])

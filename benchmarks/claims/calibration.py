@@ -26,7 +26,6 @@ import numpy as np
 import torch
 from budgeted import Budgeted, table, written
 from numpy.typing import NDArray
-from scaled import fitted
 
 from quickstudy.core import chance
 from quickstudy.core.episode import Episode, to_device
@@ -37,6 +36,7 @@ from quickstudy.core.settings import load
 from quickstudy.evaluate.calibration import BINS
 from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
+from quickstudy.evaluate.temperature import cheapest
 from quickstudy.tasks.fewshot import FewShotSource
 from quickstudy.tasks.source import Indices, TaskSource
 from quickstudy.train.run import RunSettings
@@ -92,7 +92,7 @@ def main() -> None:
     for name in asked.methods:
         method = runs.method(_title(name, asked))
         told, said = answers(method, val, asked.validation), answers(method, test, asked.tasks)
-        temperature = fitted(lambda t, told=told: float(_nll(told.at(t)).mean()))
+        temperature = cheapest(lambda t, told=told: float(_nll(told.at(t)).mean()), 0.05, 20.0)
         classes[name] = _classes(said, temperature)
         of_two = answers(method, sharing, asked.tasks).at(temperature)
         parts = sharing.parts(range(asked.tasks), of_two.y)

@@ -66,9 +66,41 @@ def test_evaluate_leaves_a_record_and_a_report(capsys: pytest.CaptureFixture[str
     assert "2-shot, 4 test episodes" in out
     assert record.curves.steps is not None
     assert record.learning[0].step == 1
+    assert record.run.method_settings["likelihood"] == "gaussian"
     for file in ("report.html", "report.md", "report.json"):
         assert Path("run", file).exists()
     assert "Report: run/report.html" in out
+
+
+def test_evaluate_says_what_predictions_are_worth_at_a_temperature_of_validation_tasks(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from quickstudy.cli import assess
+
+    asked = []
+    real = assess.fitted
+    monkeypatch.setattr(assess, "fitted", lambda *given: (asked.append(given[1]), real(*given))[1])
+    for folder, method, tasks in (("waves", "maml", "sines"), ("marks", "protonet", "glyphs")):
+        trained(folder, method, tasks)
+        line = ["evaluate", folder, "--episodes", "6", "--shots", "2", "--split", "val", "--no-floors", "--no-curves"]
+        assert main(line) == 0
+        out = " ".join(capsys.readouterr().out.split())
+        record = Record.read(f"{folder}/evaluation.json")
+        found = record.recalibrated
+        assert found is not None
+        assert (found.calibration is None, found.intervals == ()) == (tasks == "sines", tasks == "glyphs")
+        assert found.nll != record.result.nll
+        said = f"At a temperature of {found.temperature:.3g}, fitted on 6 validation tasks: "
+        assert said in out
+        for file in ("report.html", "report.md"):
+            assert said in Path(folder, file).read_text(encoding="utf-8")
+        # of the validation split, and not those reported, even where these are of it too
+        chosen = load("tasks", {"name": tasks, "queries": 3, "shots": 2})
+        assert asked[-1].digest(range(6)) == chosen.source("val", 1).digest(range(6)) != record.protocol.digest
+    monkeypatch.setattr(assess, "fitted", lambda *given: None)
+    assert main(["evaluate", "waves", "--episodes", "2", "--no-floors", "--no-curves"]) == 0
+    assert Record.read("waves/evaluation.json").recalibrated is None
+    assert "At a temperature" not in capsys.readouterr().out
 
 
 def test_json_and_nothing_else_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_the_schema_is_the_documented_one() -> None:
     values = full().to_json()
     assert list(values) == [
         "version", "run", "protocol", "machine", "result", "floors", "curves", "calibration",
-        "intervals", "novelty", "examined", "learning", "episodes",
+        "intervals", "recalibrated", "novelty", "examined", "learning", "episodes",
     ]  # fmt: skip
     assert values["learning"] == [
         {"step": 1, "loss": 0.5, "seconds": 0.1},

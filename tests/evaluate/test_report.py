@@ -381,4 +381,4 @@ def test_intervals_of_real_values_are_told_on_page_and_in_markdown(tmp_path):
     page = write_report(whole, tmp_path).read_text(encoding="utf-8")
     assert said in page
     assert "48.1 %" in page
-    assert say.coverage(record()) == ""
+    assert say.coverage(record().intervals) == ""

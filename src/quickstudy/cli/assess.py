@@ -13,8 +13,9 @@ from quickstudy.cli import screen
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
 from quickstudy.core.workers import Workers
-from quickstudy.errors import SettingsError, TaskError
+from quickstudy.errors import QuickstudyError, SettingsError, TaskError
 from quickstudy.evaluate import (
+    Answers,
     Protocol,
     answer,
     calibration,
@@ -27,7 +28,18 @@ from quickstudy.evaluate import (
 )
 from quickstudy.evaluate.examined import examined
 from quickstudy.evaluate.novelty import familiarity, measured
-from quickstudy.evaluate.record import Curves, Learned, Machine, Novelty, Record, Result, RunInfo, Validated
+from quickstudy.evaluate.record import (
+    Curves,
+    Learned,
+    Machine,
+    Novelty,
+    Recalibrated,
+    Record,
+    Result,
+    RunInfo,
+    Validated,
+)
+from quickstudy.evaluate.temperature import fitted
 from quickstudy.nets import normalisation
 from quickstudy.train.floors import CONVENTIONAL, make_floors
 from quickstudy.train.loop import Step
@@ -49,6 +61,8 @@ class Options:
     """Whether curves over inner steps and shots are measured."""
     novelty: bool = True
     """Whether it is measured how well queries of no class of the support are told."""
+    recalibrated: bool = True
+    """Whether predictions are also measured at a temperature that is fitted on validation tasks."""
     examined: bool = True
     """Whether what the method measures of itself is asked for."""
     curve_episodes: int = 300
@@ -69,8 +83,15 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
     device = device_of(run.settings.training)
     name = run.folder.resolve().name
     with screen.progress(f"Evaluating {name}", protocol.episodes, quiet=options.quiet) as ticker:
-        workers = Workers.here()
-        answers = answer(method, protocol, device=device, progress=lambda done, total: ticker.at(done), workers=workers)
+        temperature = _temperature(method.to(device), protocol) if options.recalibrated else None
+        answers = answer(
+            method,
+            protocol,
+            temperature=temperature,
+            device=device,
+            progress=lambda done, total: ticker.at(done),
+            workers=Workers.here(),
+        )
     found = result(answers, name)
     return Record(
         run=run_info(run, method, scalars),
@@ -81,10 +102,33 @@ def assess(run: Run, protocol: Protocol, options: Options = Options()) -> Record
         curves=_curves(method, protocol, options) if options.curves else Curves(),
         calibration=calibration(answers),
         intervals=intervals(answers),
+        recalibrated=_recalibrated(temperature, protocol, answers),
         novelty=_novelty(run, method, scalars["number"], protocol) if options.novelty else None,
         examined=examined(method, protocol) if options.examined else (),
         learning=tuple(_learning(run)),
         episodes=draw_episodes(method, protocol),
+    )
+
+
+def _temperature(method: MetaLearner, protocol: Protocol) -> float | None:
+    """The one for the protocol's tasks, fitted on others of the validation split; None where that has no such tasks."""
+    asked = dataclasses.replace(protocol, split="val", seed=protocol.seed + 1)
+    try:
+        return fitted(method, asked.source(), min(protocol.episodes, EPISODES))
+    except QuickstudyError:
+        return None
+
+
+def _recalibrated(temperature: float | None, protocol: Protocol, answers: Answers) -> Recalibrated | None:
+    said = answers.tempered
+    if temperature is None or said is None:
+        return None
+    return Recalibrated(
+        temperature=temperature,
+        episodes=min(protocol.episodes, EPISODES),
+        nll=float(said.nll.mean()),
+        calibration=calibration(said),
+        intervals=intervals(said),
     )
 
 
@@ -108,6 +152,8 @@ def run_info(run: Run, method: MetaLearner, scalars: dict[str, Any]) -> RunInfo:
     settings = run.settings
     policy = normalisation(method)
     chosen = dump(settings.method)
+    if "likelihood" in chosen:  # whatever stands there, the method was built for its tasks
+        chosen["likelihood"] = settings.tasks.source("train").likelihood
     return RunInfo(
         name=run.folder.resolve().name,
         method=registry.name_of(owner_of(settings.method)),

@@ -93,7 +93,8 @@ def _record(run: Path, protocol: Protocol, quiet: bool) -> Record:
         known = None
     if known and known.protocol.digest == protocol.digest and known.run.steps == opened.method()[1]["number"]:
         return known
-    return assess(opened, protocol, Options(floors=False, curves=False, novelty=False, examined=False, quiet=quiet))
+    options = Options(floors=False, curves=False, recalibrated=False, novelty=False, examined=False, quiet=quiet)
+    return assess(opened, protocol, options)
 
 
 def _compared(protocol: Protocol, records: Sequence[Record]) -> Comparison:

@@ -96,8 +96,10 @@ def show(record: Record) -> None:
     screen.say(f"\n{findings.headline(record)}", style="bold")
     if near := findings.best_floor(record):
         screen.say(near)
-    if held := findings.coverage(record):
+    if held := findings.coverage(record.intervals):
         screen.say(held)
+    if again := findings.recalibrated(record):
+        screen.say(again)
     if told := findings.novelty(record):
         screen.say(told)
     if own := findings.examined(record):

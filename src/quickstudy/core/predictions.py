@@ -24,6 +24,7 @@ __all__ = [
     "Mixture",
     "Ordered",
     "Prediction",
+    "Tempered",
     "bisected",
     "likelihood",
 ]
@@ -68,6 +69,14 @@ class Ordered(Protocol):
         """The value below which each target lies with probability `p` (above 0, below 1), [n, *out]."""
 
 
+@runtime_checkable
+class Tempered(Protocol):
+    """A prediction that one number can make less sure, or surer, without another best guess."""
+
+    def tempered(self, temperature: float) -> Prediction:
+        """Less sure where `temperature` is above 1: logits are divided by it, deviations multiplied."""
+
+
 class Categorical(NamedTuple):
     """Class probabilities, given by unnormalised log-probabilities.
 
@@ -94,6 +103,9 @@ class Categorical(NamedTuple):
     def score(self, y: Shaped[Tensor, "n k"]) -> Float[Tensor, " n"]:
         right = self.logits.argmax(-1) == y.to(self.logits.dtype).argmax(-1)
         return right.to(self.logits.dtype)
+
+    def tempered(self, temperature: float) -> Categorical:
+        return Categorical(self.logits / temperature)
 
 
 class Gaussian(NamedTuple):
@@ -125,6 +137,9 @@ class Gaussian(NamedTuple):
 
     def quantile(self, p: float) -> Float[Tensor, "n *out"]:
         return self.mean + NormalDist().inv_cdf(p) * self.std
+
+    def tempered(self, temperature: float) -> Gaussian:
+        return Gaussian(self.mean, temperature * self.std)
 
 
 class Mixture(NamedTuple):
@@ -175,6 +190,12 @@ class Mixture(NamedTuple):
         low: Tensor = each.amin(0)
         high: Tensor = each.amax(0)
         return bisected(self.cdf, p, low, high)
+
+    def tempered(self, temperature: float) -> Categorical | Mixture:
+        """Of classes, the probabilities that the members agree on; of real values, each member's deviation."""
+        if isinstance(self.parts, Categorical):
+            return Categorical(self.mean.log()).tempered(temperature)
+        return self._replace(parts=self.parts.tempered(temperature))
 
     def _real(self) -> Gaussian:
         if not isinstance(self.parts, Gaussian):

@@ -21,7 +21,7 @@ from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.how import AskedHow
 from quickstudy.core.learner import MetaLearner, Stepwise
 from quickstudy.core.lift import Plan, over_tasks, plan
-from quickstudy.core.predictions import Metric, Ordered, Prediction
+from quickstudy.core.predictions import Metric, Ordered, Prediction, Tempered
 from quickstudy.core.workers import Arrays, Workers
 from quickstudy.errors import MethodError, SettingsError, TaskError
 from quickstudy.evaluate.protocol import Protocol
@@ -67,6 +67,8 @@ class Answers:
     and for predictions that say no intervals."""
     width: NDArray[np.float64] = dataclasses.field(default_factory=lambda: np.empty((0, 0)))
     """How wide those intervals are, [levels, n]; empty likewise."""
+    tempered: Answers | None = None
+    """The same predictions at another temperature, where one was asked for."""
 
 
 def evaluate(
@@ -124,6 +126,7 @@ def answer(
     *,
     episodes: int | None = None,
     steps: int | None = None,
+    temperature: float | None = None,
     batch: int = BATCH,
     device: torch.device | str | None = None,
     how: AskedHow = "auto",
@@ -138,6 +141,7 @@ def answer(
         protocol: What is asked, or a task source whose first `episodes` are.
         episodes: How many, for a source; a protocol says so itself.
         steps: Inner steps, for methods that adapt in steps; None leaves it to the method.
+        temperature: What predictions are to be tempered by besides, such as `evaluate.temperature.fitted` finds.
         batch: Episodes drawn at a time.
         device: Where to run, and to leave the method; None stays where its parameters are.
         how: "map" or "loop" over tasks, as in `over_tasks`; "auto" maps what can be mapped, in chunks that suit the
@@ -154,7 +158,7 @@ def answer(
     source, count = _asked(protocol, episodes)
     if device is not None:
         method.to(device)
-    session = _Session(method, source, steps, source.digest(range(count)))
+    session = _Session(method, source, steps, source.digest(range(count)), temperature)
     workers = workers or Workers()
     parts: list[_Part] = []
     was_training = method.training
@@ -177,7 +181,7 @@ class _Part:
     start: int
     """The number of its first episode."""
     figures: NDArray[np.float64]
-    """Score, nll, confidence, Brier score and what intervals say, [figures, t, queries]."""
+    """Score, nll, confidence, Brier score and what intervals say, [figures, t, queries]; twice with a temperature."""
     mask: NDArray[np.bool_]
     classes: NDArray[np.int64] | None
     seconds: float
@@ -212,13 +216,16 @@ def _gathered(parts: list[_Part], workers: Workers) -> list[_Part]:
 class _Session:
     """One method answering the episodes of one source."""
 
-    def __init__(self, method: MetaLearner, source: TaskSource, steps: int | None, digest: str) -> None:
+    def __init__(
+        self, method: MetaLearner, source: TaskSource, steps: int | None, digest: str, temperature: float | None
+    ) -> None:
         if steps is not None and not isinstance(method, Stepwise):
             raise SettingsError(
                 f"steps={steps}: {type(method).__name__} does not adapt in steps. Leave steps out, or write "
                 "`adapt_for(support, steps)` and an attribute `steps`."
             )
         self.method, self.source, self.steps, self.digest = method, source, steps, digest
+        self.temperature = temperature
         self.metric: Metric = "accuracy" if source.likelihood == "categorical" else "mse"
         self.device, self.dtype = place_of(method)
         self.planned: dict[tuple[torch.Size, ...], Plan] = {}
@@ -230,7 +237,7 @@ class _Session:
         return self.method.adapt(episode.support, *noise)
 
     def figures(self, episode: Episode, *noise: torch.Tensor) -> torch.Tensor:
-        """Score, nll, confidence, Brier score and what intervals say of each query of one task, [figures, n]."""
+        """What is kept of each query of one task, [figures, n]: as predicted, then tempered if that is asked for."""
         prediction = self.method.predict(self.adapt(episode, *noise), episode.query.x)
         if prediction.metric != self.metric:
             raise MethodError(
@@ -238,13 +245,15 @@ class _Session:
                 f"{prediction.metric}, but these tasks are measured by {self.metric}. Give the method the tasks' "
                 f"likelihood, {self.source.likelihood!r}."
             )
-        y = episode.query.y
-        score, nll = prediction.score(y), prediction.nll(y)
-        if self.metric == "mse":
-            unknown = torch.full_like(score, math.nan)
-            return torch.stack([score, nll, unknown, unknown, *_intervals(prediction, y)])
-        p = prediction.mean
-        return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
+        found = [_figures(prediction, episode.query.y)]
+        if self.temperature is not None:
+            if not isinstance(prediction, Tempered):
+                raise MethodError(
+                    f"temperature={self.temperature:g}: {type(prediction).__name__} predictions have none. Leave it "
+                    "out, or write `tempered(temperature)`."
+                )
+            found.append(_figures(prediction.tempered(self.temperature), episode.query.y))
+        return torch.cat(found)
 
     @without_denormals()
     def run(self, indices: range, drawn: Episode, how: AskedHow, chunk: int | None) -> _Part:
@@ -263,22 +272,43 @@ class _Session:
         return _Part(indices.start, found.transpose(1, 0, 2), mask, classes, seconds)
 
     def collect(self, parts: list[_Part]) -> Answers:
-        kept = [part.figures[:, part.mask] for part in parts]
-        score, nll, confidence, brier, *ordered = np.concatenate(kept, axis=1)
-        inside, width = np.array(ordered).reshape(2, -1, len(score)) if ordered else np.empty((2, 0, 0))
-        return Answers(
-            metric=self.metric,
-            values=np.concatenate([_means(part.figures[0], part.mask) for part in parts]),
-            classes=_padded([part.classes for part in parts]),
-            score=score,
-            nll=nll,
-            confidence=confidence,
-            brier=brier,
-            seconds=sum(part.seconds for part in parts),
-            digest=self.digest,
-            inside=inside,
-            width=width,
-        )
+        rows = np.concatenate([part.figures[:, part.mask] for part in parts], axis=1)
+        values = np.concatenate([_means(part.figures[0], part.mask) for part in parts])
+        classes = _padded([part.classes for part in parts])
+        seconds = sum(part.seconds for part in parts)
+
+        def made(figures: NDArray[np.float64], tempered: Answers | None = None) -> Answers:
+            score, nll, confidence, brier, *ordered = figures
+            inside, width = np.array(ordered).reshape(2, -1, len(score)) if ordered else np.empty((2, 0, 0))
+            return Answers(
+                metric=self.metric,
+                values=values,
+                classes=classes,
+                score=score,
+                nll=nll,
+                confidence=confidence,
+                brier=brier,
+                seconds=seconds,
+                digest=self.digest,
+                inside=inside,
+                width=width,
+                tempered=tempered,
+            )
+
+        if self.temperature is None:
+            return made(rows)
+        plain, tempered = np.split(rows, 2)
+        return made(plain, made(tempered))
+
+
+def _figures(prediction: Prediction, y: torch.Tensor) -> torch.Tensor:
+    """Score, nll, confidence, Brier score and what intervals say of each query of one task, [figures, n]."""
+    score, nll = prediction.score(y), prediction.nll(y)
+    if prediction.metric == "mse":
+        unknown = torch.full_like(score, math.nan)
+        return torch.stack([score, nll, unknown, unknown, *_intervals(prediction, y)])
+    p = prediction.mean
+    return torch.stack([score, nll, p.amax(-1), (p - y.to(p.dtype)).square().sum(-1)])
 
 
 def _intervals(prediction: Prediction, y: torch.Tensor) -> list[torch.Tensor]:

@@ -6,12 +6,22 @@ The page, the Markdown and the JSON of a report all say these same sentences.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from quickstudy.core.predictions import Metric
-from quickstudy.evaluate.record import Comparison, Machine, ProtocolInfo, Record, Result, RunInfo, Sizes
+from quickstudy.evaluate.record import (
+    Calibration,
+    Comparison,
+    Interval,
+    Machine,
+    ProtocolInfo,
+    Record,
+    Result,
+    RunInfo,
+    Sizes,
+)
 from quickstudy.evaluate.statistics import t_interval
 
 __all__ = [
@@ -22,6 +32,7 @@ __all__ = [
     "Verdict",
     "against_floors",
     "best_floor",
+    "calibrated",
     "chance",
     "choice",
     "coverage",
@@ -37,6 +48,7 @@ __all__ = [
     "number",
     "protocol_facts",
     "ranking",
+    "recalibrated",
     "run_facts",
     "score",
     "sizes",
@@ -160,26 +172,44 @@ def ranking(comparison: Comparison) -> str:
     return f"{leader.name} is ahead of {'the other' if len(results) == 2 else 'all the others'}: {where}."
 
 
-def coverage(record: Record) -> str:
+def coverage(intervals: Sequence[Interval]) -> str:
     """What the widest intervals hold and how wide they are, in one sentence; "" where there are none.
 
     Such as "Central 95 % intervals hold 93.1 % of the values, and are 1.20 wide on average."
     """
-    if not record.intervals:
+    if not intervals:
         return ""
-    widest = max(record.intervals, key=lambda each: each.level)
+    widest = max(intervals, key=lambda each: each.level)
     return (
         f"Central {100 * widest.level:.0f} % intervals hold {score(widest.coverage, 'accuracy')} of the values, and "
         f"are {number(widest.width, 'mse')} wide on average."
     )
 
 
-def interval_rows(record: Record) -> list[list[str]]:
+def interval_rows(intervals: Sequence[Interval]) -> list[list[str]]:
     """Level, coverage and mean width of each interval, under the headings `INTERVALS`."""
     return [
-        [f"{100 * each.level:.0f} %", score(each.coverage, "accuracy"), number(each.width, "mse")]
-        for each in record.intervals
+        [f"{100 * each.level:.0f} %", score(each.coverage, "accuracy"), number(each.width, "mse")] for each in intervals
     ]
+
+
+def calibrated(c: Calibration) -> str:
+    """The three figures of class probabilities, in one sentence."""
+    return f"Expected calibration error {100 * c.ece:.1f} %, NLL {c.nll:.3g} nats, Brier score {c.brier:.3g}."
+
+
+def recalibrated(record: Record) -> str:
+    """What predictions are worth at the fitted temperature; "" where none was fitted.
+
+    Such as "At a temperature of 1.32, fitted on 128 validation tasks: expected calibration error 0.9 %, NLL 0.210 nats,
+    Brier score 0.115."
+    """
+    r = record.recalibrated
+    if r is None:
+        return ""
+    told = calibrated(r.calibration) if r.calibration else f"NLL {r.nll:.3g} nats. {coverage(r.intervals)}".strip()
+    lead = f"At a temperature of {r.temperature:.3g}, fitted on {r.episodes} validation tasks: "
+    return lead + (told if told.startswith("NLL") else told[0].lower() + told[1:])
 
 
 def novelty(record: Record) -> str:

@@ -40,6 +40,7 @@ __all__ = [
     "Novelty",
     "Pair",
     "ProtocolInfo",
+    "Recalibrated",
     "Record",
     "Result",
     "RunInfo",
@@ -208,6 +209,22 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Recalibrated:
+    """What predictions are worth at one temperature, fitted on validation tasks: `quickstudy.evaluate.temperature`."""
+
+    temperature: Number
+    """Logits were divided by it, deviations multiplied."""
+    episodes: int
+    """Validation tasks that it was fitted on."""
+    nll: Number
+    """The mean over all queries, in nats."""
+    calibration: Calibration | None
+    """Of classes; None for real values."""
+    intervals: tuple[Interval, ...]
+    """Of real values; empty for classes."""
+
+
+@dataclass(frozen=True)
 class Novelty:
     """How well queries of no class of the support are told from those that belong."""
 
@@ -353,6 +370,8 @@ class Record(Kept):
     calibration: Calibration | None = None
     intervals: tuple[Interval, ...] = ()
     """Of real values; empty for classes."""
+    recalibrated: Recalibrated | None = None
+    """The same at a temperature; None where none was fitted."""
     novelty: Novelty | None = None
     """Of classes; None where it was not measured."""
     examined: tuple[Figure, ...] = ()

@@ -10,7 +10,15 @@ from typing import Any
 
 from quickstudy.core import files
 from quickstudy.evaluate import findings as say
-from quickstudy.evaluate.record import Comparison, DrawnEpisode, DrawnPoints, Record, Result
+from quickstudy.evaluate.record import (
+    Calibration,
+    Comparison,
+    DrawnEpisode,
+    DrawnPoints,
+    Interval,
+    Record,
+    Result,
+)
 from quickstudy.evaluate.report_cards import MEASURE
 from quickstudy.evaluate.report_html import comparison_page, run_page
 
@@ -75,7 +83,7 @@ def run_markdown(record: Record) -> str:
         rows.append([v.floor.name, *_scores(v.floor), gain, note])
     head = ["method", MEASURE[r.metric], "over classes", "NLL", "the run's lead", "verdict"]
     parts = [*lead, "## Against the floors", _table(head, rows)]
-    parts += [*_curves(record), *_calibration(record), *_intervals(record)]
+    parts += [*_curves(record), *_calibration(record)]
     parts += ["## Foreign queries", say.novelty(record)] if record.novelty else []
     parts += ["## Measured by the method itself", _plain(say.examined(record))] if record.examined else []
     drawn = [_told(n, e) for n, e in enumerate(record.episodes, 1)]
@@ -138,22 +146,31 @@ def _curves(record: Record) -> list[str]:
 
 
 def _calibration(record: Record) -> list[str]:
-    c = record.calibration
-    if c is None:
-        return []
+    """What probabilities and intervals are worth, as said and at the fitted temperature."""
+    again = record.recalibrated
+    parts = []
+    if record.calibration is not None:
+        parts += ["## Calibration", say.calibrated(record.calibration), _reliability(record.calibration)]
+    if record.intervals:
+        parts += ["## Intervals", say.coverage(record.intervals), _intervals(record.intervals)]
+    if again is not None:
+        parts += ["## At one temperature", say.recalibrated(record)]
+        parts += [_reliability(again.calibration)] if again.calibration else []
+        parts += [_intervals(again.intervals)] if again.intervals else []
+    return parts
+
+
+def _reliability(c: Calibration) -> str:
     rows = [
         [f"{b.low:.2g}–{b.high:.2g}", f"{b.count:,}", f"{b.confidence:.3f}", f"{b.accuracy:.3f}"]
         for b in c.bins
         if b.count
     ]
-    figures = f"Expected calibration error {100 * c.ece:.1f} %, NLL {c.nll:.3g} nats, Brier score {c.brier:.3g}."
-    return ["## Calibration", figures, _table(["confidence", "queries", "mean confidence", "right"], rows)]
+    return _table(["confidence", "queries", "mean confidence", "right"], rows)
 
 
-def _intervals(record: Record) -> list[str]:
-    if not record.intervals:
-        return []
-    return ["## Intervals", say.coverage(record), _table(list(say.INTERVALS), say.interval_rows(record))]
+def _intervals(found: Sequence[Interval]) -> str:
+    return _table(list(say.INTERVALS), say.interval_rows(found))
 
 
 def _told(n: int, e: DrawnEpisode | DrawnPoints) -> str:

@@ -16,15 +16,18 @@ from quickstudy.evaluate.record import (
     Curve,
     DrawnEpisode,
     DrawnPoints,
+    Interval,
     Learned,
     Record,
     Result,
     Validated,
 )
 
-__all__ = ["MEASURE", "calibration", "curves", "episodes", "intervals"]
+__all__ = ["MEASURE", "curves", "episodes", "intervals"]
 
 MEASURE: dict[Metric, str] = {"accuracy": "accuracy, %", "mse": "MSE"}
+
+RECALIBRATED = "At one temperature"
 
 MOST_QUERIES = 100
 """How many queries of one episode are drawn; the page says so where there are more."""
@@ -57,29 +60,37 @@ def curves(records: Sequence[Record]) -> str:
         made.append(_curve("Shots", note, shots, ("shots", measure)))
     if len(records) == 1:
         made += [
-            *calibration(records[0].calibration),
-            *_covered(records[0]),
+            *_calibration(records[0]),
             *_foreign(records[0]),
             *_examined(records[0]),
         ]
     return cards(made)
 
 
-def calibration(c: Calibration | None) -> list[str]:
-    """The reliability diagram with its three figures; nothing where there is none."""
-    if c is None or not any(b.count for b in c.bins):
-        return []
+def _calibration(record: Record) -> list[str]:
+    """What probabilities and intervals are worth, as said and at the fitted temperature."""
+    again = record.recalibrated
+    made = []
+    if c := record.calibration:
+        made += _reliability("Calibration", say.calibrated(c), "calibration", c)
+    if record.intervals:
+        made.append(_intervals("Intervals", say.coverage(record.intervals), record.intervals))
+    if again is not None and again.calibration:
+        made += _reliability(RECALIBRATED, say.recalibrated(record), "recalibrated", again.calibration)
+    if again is not None and again.intervals:
+        made.append(_intervals(RECALIBRATED, say.recalibrated(record), again.intervals))
+    return made
+
+
+def _reliability(title: str, note: str, name: str, c: Calibration) -> list[str]:
+    """The reliability diagram; nothing where no query was asked."""
     bins = [(b.low, b.high, b.count, b.confidence, b.accuracy) for b in c.bins]
     pairs = [(f"confidence {b.confidence:.2f}", f"{b.accuracy:.2f} right") for b in c.bins if b.count]
-    note = f"Expected calibration error {100 * c.ece:.1f} %, NLL {c.nll:.3g} nats, Brier score {c.brier:.3g}."
-    return [card("Calibration", note, plots.reliability("calibration", f"Reliability. {listed(pairs)}", bins))]
+    return [card(title, note, plots.reliability(name, f"Reliability. {listed(pairs)}", bins))] if pairs else []
 
 
-def _covered(record: Record) -> list[str]:
-    """What central intervals of real values hold; nothing where there are none."""
-    if not record.intervals:
-        return []
-    return [card("Intervals", say.coverage(record), table("By level.", say.INTERVALS, say.interval_rows(record)))]
+def _intervals(title: str, note: str, found: Sequence[Interval]) -> str:
+    return card(title, note, table("By level.", say.INTERVALS, say.interval_rows(found)))
 
 
 def _foreign(record: Record) -> list[str]:

@@ -76,6 +76,10 @@ class Bars(NamedTuple):
         values = torch.cat([first[..., None], inside[..., 1:-1], last[..., None]], -1)
         return torch.where(holds, values, 0.0).sum(-1)
 
+    def tempered(self, temperature: float) -> Bars:
+        """Flatter where it is above 1, within the same borders."""
+        return self._replace(logits=self.logits / temperature)
+
     def _p(self) -> Float[Tensor, "n *out b"]:
         return self.logits.softmax(-1)
 
