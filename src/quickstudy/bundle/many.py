@@ -164,7 +164,7 @@ def cut(said: Prediction, rows: int, ways: int | None = None) -> Prediction:
 def among(said: Prediction, present: Bool[Tensor, " k"]) -> Categorical:
     """What is said of classes, those ruled out that are not present."""
     logits = said.logits if isinstance(said, Categorical) else _log_mean(said)
-    return Categorical(torch.where(present, logits, -torch.inf))
+    return Categorical.among(present, logits)
 
 
 def _log_mean(said: Prediction) -> Tensor:

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
-from quickstudy.core.shapes import Float, Shaped, Tensor
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import MethodError
 
 __all__ = [
@@ -86,6 +86,11 @@ class Categorical(NamedTuple):
     """
 
     logits: Float[Tensor, "n k"]
+
+    @classmethod
+    def among(cls, present: Bool[Tensor, " k"], logits: Float[Tensor, "*m n k"]) -> Categorical:
+        """The classes that a support has examples of: a class without any is never predicted."""
+        return cls(torch.where(present, logits, -torch.inf))
 
     @property
     def metric(self) -> Metric:

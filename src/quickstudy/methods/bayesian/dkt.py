@@ -108,7 +108,7 @@ class DKT(MetaLearner):
         if self.likelihood == "gaussian":
             return Gaussian(mean, spread.sqrt().expand_as(mean))
         # log N(1; m, v) - log N(-1; m, v) of each class; what they have in common drops out.
-        return Categorical(torch.where(learner.present, 2 * mean / spread, -torch.inf))
+        return Categorical.among(learner.present, 2 * mean / spread)
 
     def _fit(self, z: Float[Tensor, "n d"], examples: Examples) -> Fit:
         y = examples.y.to(z.dtype)

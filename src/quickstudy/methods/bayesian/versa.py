@@ -77,6 +77,5 @@ class VERSA(QueryScored):
         z = torch.cat([z, z.new_ones(len(z), 1)], dim=1)
         deviation = (z.square() @ learner.variance.T).sqrt()
         logits = z @ learner.mean.T + learner.drawn[:, None] * deviation
-        # A class without support is never predicted.
-        parts = Categorical(torch.where(learner.present, logits, -torch.inf))
+        parts = Categorical.among(learner.present, logits)
         return Mixture(parts, learner.drawn.new_zeros(self.samples))

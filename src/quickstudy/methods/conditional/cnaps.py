@@ -113,7 +113,7 @@ class CNAPs(QueryScored):
                 apart = z[:, None] - learner.head.means  # which are not in bfloat16, and so neither is their difference
                 logits = -0.5 * torch.einsum("nkd,kde,nke->nk", apart, learner.head.precision, apart)
         # A class without support has no mean and is never predicted.
-        return Categorical(torch.where(learner.present, logits, -torch.inf))
+        return Categorical.among(learner.present, logits)
 
     def _fitted(self, z: Float[Tensor, "n d"], support: Examples) -> tuple[Mahalanobis, Bool[Tensor, " k"]]:
         z = z.to(torch.promote_types(z.dtype, torch.float32))

@@ -68,8 +68,7 @@ def said(
     if kind == "gaussian":
         mean, spread = numbers[..., 0, :, :].chunk(2, dim=-1)
         return Gaussian(mean, deviation(spread, floor))
-    # A class without support is never predicted.
-    return Categorical(torch.where(present, numbers[..., 0].transpose(-1, -2), -torch.inf))
+    return Categorical.among(present, numbers[..., 0].transpose(-1, -2))
 
 
 def joined(episode: Episode) -> Examples:

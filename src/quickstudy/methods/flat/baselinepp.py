@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -84,7 +83,7 @@ class BaselinePlusPlus(Pretrained):
 
     def _said(self, z: Float[Tensor, "n d"], weight: Float[Tensor, "k d"], present: Bool[Tensor, " k"]) -> Categorical:
         # A class without support has no direction and is never predicted.
-        return Categorical(torch.where(present, self._cosines(z, weight), -torch.inf))
+        return Categorical.among(present, self._cosines(z, weight))
 
     def _cosines(self, z: Float[Tensor, "n d"], weight: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
         return self.scale * (z @ F.normalize(weight, dim=-1).T)

@@ -97,7 +97,7 @@ class RFS(Pretrained):
         with torch.autocast(z.device.type, enabled=False):
             said = _with_one(z) @ learner.weight
         # A class without support was fitted to nothing and is never predicted.
-        return Categorical(torch.where(learner.present, said, -torch.inf))
+        return Categorical.among(learner.present, said)
 
 
 def logistic_regression(

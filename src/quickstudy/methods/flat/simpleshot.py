@@ -66,7 +66,7 @@ class SimpleShot(Pretrained):
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         closeness = -squared_distances(self._transformed(z), learner.means) / self.temperature
         # A class without support has no mean and is never predicted.
-        return Categorical(torch.where(learner.present, closeness, -torch.inf))
+        return Categorical.among(learner.present, closeness)
 
     def _transformed(self, z: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         z = z - self.centre if self.transform == "centred" else z

@@ -74,4 +74,4 @@ class MatchingNet(QueryScored):
         closeness = self.log_scale.exp() * (F.normalize(z, dim=-1) @ F.normalize(learner.keys, dim=-1).T)
         votes = torch.where(learner.member, closeness[:, :, None], NEVER).logsumexp(1)
         # A class without support gets no vote.
-        return Categorical(torch.where(learner.member.any(0), votes, -torch.inf))
+        return Categorical.among(learner.member.any(0), votes)

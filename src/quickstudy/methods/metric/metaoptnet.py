@@ -77,4 +77,4 @@ class MetaOptNet(QueryScored):
         with torch.autocast(z.device.type, enabled=False):
             said = self.log_scale.exp() * (z.to(learner.weight.dtype) @ learner.weight)
         # A class without support has no weights and is never predicted.
-        return Categorical(torch.where(learner.present, said, -torch.inf))
+        return Categorical.among(learner.present, said)

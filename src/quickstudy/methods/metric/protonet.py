@@ -84,7 +84,7 @@ class ProtoNet(QueryScored):
             closeness = -squared_distances(z, learner.means)
         temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
         # A class without support has no prototype and is never predicted.
-        return Categorical(torch.where(learner.present, closeness / temperature, -torch.inf))
+        return Categorical.among(learner.present, closeness / temperature)
 
 
 def class_means(z: Float[Tensor, "n d"], support: Examples) -> tuple[Float[Tensor, "k d"], Bool[Tensor, " k"]]:

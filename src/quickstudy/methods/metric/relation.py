@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -99,7 +98,7 @@ class RelationNet(MetaLearner):
         pairs = convolved(z, of_query)[:, None] + convolved(learner.maps, of_class, first.bias)
         logits = others(pairs.flatten(0, 1)).view(n, k)
         # A class without support is nothing to be compared with, and is never predicted.
-        return Categorical(torch.where(learner.present, logits, -torch.inf))
+        return Categorical.among(learner.present, logits)
 
 
 def _relation(maps: tuple[int, int, int], width: int, hidden: int, norm: Literal["group", "none"]) -> nn.Sequential:

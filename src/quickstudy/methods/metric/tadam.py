@@ -104,7 +104,7 @@ class TADAM(QueryScored):
         z, _ = apply(self.net, modulated(self.net, learner.modulation), x, statistics=learner.statistics)
         logits = -self.log_scale.exp() * squared_distances(z, learner.means)
         # A class without support has no prototype and is never predicted.
-        return Categorical(torch.where(learner.present, logits, -torch.inf))
+        return Categorical.among(learner.present, logits)
 
 
 class TaskEmbedding(nn.Module):
