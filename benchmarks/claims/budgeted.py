@@ -21,8 +21,17 @@ SAVE_EVERY = 500
 
 
 def run_in(folder: Path, chosen: RunSettings) -> Run:
-    """The run in a folder, made there if there is none."""
-    return Run.open(folder) if (folder / "run.yaml").exists() else Run.create(folder, chosen)
+    """The run in a folder, made there if there is none.
+
+    Raises:
+        SystemExit: there is one with other settings, of which no figure may be recorded as of these.
+    """
+    if not (folder / "run.yaml").exists():
+        return Run.create(folder, chosen)
+    run = Run.open(folder)
+    if run.settings.plain() != chosen.plain():
+        raise SystemExit(f"{folder} holds a run with other settings: remove it, or choose another folder with --runs.")
+    return run
 
 
 def train(name: str, run: Run, minutes: float | None = None) -> bool:

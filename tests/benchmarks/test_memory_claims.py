@@ -60,3 +60,6 @@ def test_a_claim_from_training_to_results(tmp_path, monkeypatch, capsys):
     assert after["least squares"]["6"]["mean"] < 1e-3 < after["least squares"]["2"]["mean"]
     assert set(after) == {"lstm", "least squares", "running mean"}
     assert "squared error after so many examples" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*said, "--rate", "0.5"])  # the folder has the run of another rate
+    with pytest.raises(SystemExit, match=r"lstm-2 holds a run with other settings: remove it"):
+        claim.main()
