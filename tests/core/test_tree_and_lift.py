@@ -9,7 +9,7 @@ import torch
 from helpers import random_episodes
 from quickstudy import MAML, Categorical, Episode, MetaLearner, ProtoNet, Tags, over_tasks
 from quickstudy.core import tree
-from quickstudy.core.lift import NUMBERS, OWN_CONVOLUTIONS, plan
+from quickstudy.core.lift import ASKED_ALONE, NUMBERS, OWN_CONVOLUTIONS, plan
 from quickstudy.errors import SettingsError
 from quickstudy.nets import Conv4, Flatten
 
@@ -91,7 +91,10 @@ def test_a_plan_leaves_nothing_open() -> None:
     assert planned(ProtoNet(Flatten(image)), tasks=1) == ("loop", 1)
     assert planned(ProtoNet(Conv4(image, width=4))) == ("map", together)
     assert planned(ProtoNet(Flatten((1,))), item=(1,)) == ("map", 200)
-    assert planned(MAML(Conv4(image, width=4), 5, steps=1)) == ("map", OWN_CONVOLUTIONS)
+    assert planned(MAML(Conv4(image, width=4), 5, steps=1)) == ("map", ASKED_ALONE)
+    assert planned(MAML(Conv4(image, width=64), 5, steps=1)) == ("loop", 1)
+    for width in (4, 64):
+        assert planned(MAML(Conv4(image, width=width), 5, steps=1), trains=True) == ("map", OWN_CONVOLUTIONS)
     assert planned(MAML(Conv4(image, width=4), 5, steps=1, adapts="head")) == ("map", together)
 
 

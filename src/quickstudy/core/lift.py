@@ -25,8 +25,13 @@ numbers) larger maps took up to one and a half times as long and four times the 
 NUMBERS_ELSEWHERE = 2**23
 """On an accelerator: the first maps of 64 channels then take 2 GiB."""
 OWN_CONVOLUTIONS = 4
-"""Tasks mapped together on a CPU where each has convolutions of its own. Strided MAML was quickest with 8, pooled MAML
-with 1, fine-tuning with 4; 4 took the least time over all three."""
+"""Tasks mapped together on a CPU where each has convolutions of its own, which are then computed as grouped ones. In
+training strided MAML was quickest with 8, pooled MAML with 1, fine-tuning with 4; 4 took the least time over all three.
+"""
+ASKED_ALONE, WIDE = 8, 2**14
+"""The same where learners are only asked, and nothing is learned from what they say: with 16 or 32 channels fine-tuning
+and MAML were quickest with 8; with 64, whose convolutions have more than WIDE weights, one after the other, by a
+quarter and more."""
 
 
 def over_tasks(fn: Callable[..., Any], *batches: Any, how: How = "map", chunk: int | None = None) -> Any:
@@ -58,6 +63,7 @@ def plan(
     *noise: Tensor,
     how: AskedHow = "auto",
     chunk: int | None = None,
+    trains: bool = False,
 ) -> Plan:
     """How to take a method over these tasks, and how many at a time: for `over_tasks`, with nothing left open.
 
@@ -70,19 +76,22 @@ def plan(
         noise: What `adapt` takes besides the support, with an axis of tasks.
         how: What is asked for.
         chunk: As above; a number is kept.
+        trains: Whether meta-gradients are to be taken, and not only answers.
     """
     tasks = len(episodes.support.mask)
     if how == "loop" or (how == "auto" and (not method.tags.maps or tasks == 1)):
         return "loop", 1
-    chunk = min(tasks, chunk or _suitable_chunk(method, episodes, noise))
+    chunk = min(tasks, chunk or _suitable_chunk(method, episodes, noise, trains))
     return ("loop" if how == "auto" and chunk == 1 else "map"), chunk
 
 
-def _suitable_chunk(method: MetaLearner, episodes: Episode, noise: tuple[Tensor, ...]) -> int:
+def _suitable_chunk(method: MetaLearner, episodes: Episode, noise: tuple[Tensor, ...], trains: bool) -> int:
     device = episodes.support.x.device.type
     own = device == "cpu" and own_convolutions(
         method, lambda: method.adapt(tree.unstack(episodes.support)[0], *(each[0] for each in noise))
     )
+    if own and not trains:
+        return 1 if max(weight.numel() for weight in method.parameters() if weight.ndim > 2) > WIDE else ASKED_ALONE
     numbers = (episodes.support.x.numel() + episodes.query.x.numel()) // len(episodes.support.mask)
     return suitable_chunk(device, numbers, own)
 

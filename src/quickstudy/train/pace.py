@@ -41,7 +41,7 @@ def chosen_plan(state: TrainState, batch: Batch) -> Plan:
         batch: Tasks on their device, and their noise.
     """
     training, method = state.training, state.method
-    guess = plan(method, *batch, how=training.how, chunk=training.chunk)
+    guess = plan(method, *batch, how=training.how, chunk=training.chunk, trains=True)
     tasks = len(batch[0].support.mask)
     open_ = training.how == "auto" and training.chunk is None and method.tags.maps and tasks > 1
     if not open_ or training.compile != "never":
