@@ -88,8 +88,8 @@ CLAIMS = [
         "claims/pfn_gp",
         of.posterior,
         "Shorter runs were measured before on the same test functions: 0.0720 after 2,000 steps, 0.0487 after 4,000 "
-        "(0.070 after 30 points) and 0.0366 after 10,000 (0.054). Excess grows with the number of points, and falls with "
-        "longer training.",
+        "(0.070 after 30 points) and 0.0366 after 10,000 (0.054). Excess grows with the number of points, and falls "
+        "with longer training.",
     ),
     Claim(
         "A memory binds labels to characters never seen",
