@@ -71,6 +71,8 @@ def gather(folder: Path) -> list[Section]:
         ("defaults-sines", _defaults),
         ("defaults-omniglot", _defaults),
         ("defaults-cifar_fs", _defaults),
+        ("denormals", _denormals),
+        ("asking", _asking),
     ):
         found = read(name, folder)
         if found:
@@ -195,7 +197,32 @@ def _defaults(found: dict[str, Any]) -> Section:
     score = "mean squared error" if tasks == "sines" else "accuracy"
     head = ["", "outer steps", "before", "after", "gained, task by task (95 % interval)", "seconds"]
     title = f"Every method with its defaults on {tasks}: {score} on {found['validation tasks']} validation tasks"
-    return title, f"{found['machine']['date']}, {found['machine']['processor']}, one thread.", [(head, rows)], []
+    return title, _alone(found), [(head, rows)], []
+
+
+def _denormals(found: dict[str, Any]) -> Section:
+    rows = [[name, f"{row['kept']:.1f}", f"{row['taken as 0']:.1f}"] for name, row in found["rows"].items()]
+    head = ["", "kept, CPU ms", "taken as 0, CPU ms"]
+    return "Numbers below the normal range", _alone(found), [(head, rows)], []
+
+
+def _asking(found: dict[str, Any]) -> Section:
+    rows = [
+        [
+            name,
+            f"{row['mapped']:.1f}",
+            f"{row['one by one']:.1f}",
+            f"{row['one by one'] / row['mapped']:.2f}",
+            row["chosen"],
+        ]
+        for name, row in found["rows"].items()
+    ]
+    head = ["", "mapped, CPU ms a task", "one by one, CPU ms a task", "ratio", "chosen"]
+    return "Learners with convolutions of their own, asked on a CPU", _alone(found), [(head, rows)], []
+
+
+def _alone(found: dict[str, Any]) -> str:
+    return f"{found['machine']['date']}, {found['machine']['processor']}, one thread."
 
 
 def _growth(found: dict[str, Any]) -> Section:
