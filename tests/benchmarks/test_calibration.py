@@ -94,4 +94,4 @@ def test_a_temperature_is_found(script: ModuleType) -> None:
     logits = 4 * torch.randn(1, 4000, 5, generator=generator)
     drawn = torch.multinomial((logits[0] / 3).softmax(-1), 1, generator=generator)[:, 0]
     said = script.Said(logits.log_softmax(-1), torch.nn.functional.one_hot(drawn, 5).bool()[None])
-    assert script.fitted(lambda t: float(script._nll(said.at(t)).mean())) == pytest.approx(3.0, rel=0.1)
+    assert script.cheapest(lambda t: float(script._nll(said.at(t)).mean())) == pytest.approx(3.0, rel=0.1)
