@@ -10,11 +10,9 @@ and MAML, with few and many channels. Figures are milliseconds of the processor 
 from __future__ import annotations
 
 import argparse
-import json
-import time
 
 import torch
-from harness.results import FOLDER, machine
+from harness.alone import keep, milliseconds
 
 from quickstudy import Episode, MetaLearner, over_tasks
 from quickstudy.core.episode import to_device
@@ -42,9 +40,7 @@ def main() -> None:
                 rows[f"{name}, {width} channels, {shots}-shot"] = case(method, shots)
     for name, row in rows.items():
         print(f"{name:40} mapped {row['mapped']:7.1f} ms   one by one {row['one by one']:7.1f} ms   {row['chosen']}")
-    path = FOLDER / "asking.json"
-    path.write_text(json.dumps({"part": "asking", "machine": machine(), "rows": rows}, indent=1) + "\n")
-    print(f"-> {path}")
+    keep("asking", rows)
 
 
 def methods(width: int) -> dict[str, MetaLearner]:
@@ -75,13 +71,8 @@ def spent(method: MetaLearner, episodes: Episode, how: How) -> float:
         found: torch.Tensor = method.predict(method.adapt(episode.support), episode.query.x).score(episode.query.y)
         return found
 
-    found = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        with torch.no_grad():
-            over_tasks(answer, episodes, how=how)
-        found.append(time.process_time() - start)
-    return round(1e3 * min(found) / TASKS, 1)
+    with torch.no_grad():
+        return round(milliseconds(lambda: over_tasks(answer, episodes, how=how), REPEATS) / TASKS, 1)
 
 
 if __name__ == "__main__":

@@ -10,13 +10,11 @@ milliseconds of the processor, with the processor's mode for such numbers off an
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from harness.results import FOLDER, machine
+from harness.alone import keep, milliseconds
 
 from quickstudy import Episode, Examples
 from quickstudy.methods.gradient.protomaml import ProtoMAML
@@ -40,20 +38,13 @@ def main() -> None:
     }
     for name, row in rows.items():
         print(f"{name:34}" + "  ".join(f"{mode} {ms:.1f} ms" for mode, ms in row.items()))
-    path = FOLDER / "denormals.json"
-    path.write_text(json.dumps({"part": "denormals", "machine": machine(), "rows": rows}, indent=1) + "\n")
-    print(f"-> {path}")
+    keep("denormals", rows)
 
 
 def spent(case: Callable[[], object], *, flush: bool) -> float:
     """Milliseconds of the processor."""
     torch.set_flush_denormal(flush)
-    found = []
-    for _ in range(REPEATS):
-        start = time.process_time()
-        case()
-        found.append(time.process_time() - start)
-    return round(1e3 * min(found), 1)
+    return round(milliseconds(case, REPEATS), 1)
 
 
 def convolution(scale: float) -> Callable[[], object]:

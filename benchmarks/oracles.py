@@ -20,7 +20,7 @@ import sys
 import venv
 from pathlib import Path
 
-from harness.results import FOLDER, machine
+from harness.alone import keep
 
 ROOT = Path(__file__).resolve().parent.parent
 PEERS = [
@@ -51,10 +51,7 @@ def main() -> int:
     if code == 0:
         installed = subprocess.check_output([str(python), "-m", "pip", "list", "--format=json"], text=True)
         versions = {each["name"].lower(): each["version"] for each in json.loads(installed)}
-        found = {"part": "oracles", "machine": machine(), "versions": {name: versions[name] for name in NAMED}}
-        path = FOLDER / "oracles.json"
-        path.write_text(json.dumps(found | {"rows": json.loads(distances.read_text())}, indent=1) + "\n")
-        print(f"-> {path}")
+        keep("oracles", json.loads(distances.read_text()), versions={name: versions[name] for name in NAMED})
     return code
 
 

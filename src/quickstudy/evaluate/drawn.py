@@ -16,7 +16,7 @@ from quickstudy.core.episode import Episode, Examples, to_device
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Prediction
 from quickstudy.core.shapes import Shaped, Tensor
-from quickstudy.evaluate.evaluate import noise_for, place_of
+from quickstudy.evaluate.evaluate import evaluating, noise_for, place_of
 from quickstudy.evaluate.protocol import Protocol
 from quickstudy.evaluate.record import DrawnEpisode, DrawnPoints, DrawnQuery, DrawnSupport
 from quickstudy.tasks.source import TaskSource
@@ -48,13 +48,8 @@ def draw_episodes(
     points = source.likelihood == "gaussian" and source.item == (1,) and source.outputs == 1
     if not (images or points):
         return ()
-    was_training = method.training
-    method.eval()
-    try:
-        with torch.no_grad():
-            return tuple(_drawn(method, source, protocol, index, queries) for index in range(count))
-    finally:
-        method.train(was_training)
+    with evaluating(method), torch.no_grad():
+        return tuple(_drawn(method, source, protocol, index, queries) for index in range(count))
 
 
 def _drawn(

@@ -9,6 +9,7 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,19 @@ from quickstudy.evaluate.record import Result
 from quickstudy.evaluate.statistics import class_bootstrap, t_interval
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["LEVELS", "Answers", "Progress", "answer", "draw", "evaluate", "noise_for", "place_of", "result"]
+__all__ = [
+    "LEVELS",
+    "Answers",
+    "Progress",
+    "answer",
+    "batches",
+    "draw",
+    "evaluate",
+    "evaluating",
+    "noise_for",
+    "place_of",
+    "result",
+]
 
 Progress = Callable[[int, int], None]
 """Called with the number of episodes done and their total."""
@@ -161,16 +174,12 @@ def answer(
     session = _Session(method, source, steps, source.digest(range(count)), temperature)
     workers = workers or Workers()
     parts: list[_Part] = []
-    was_training = method.training
-    method.eval()
-    try:
+    with evaluating(method):
         for start in workers.share(range(0, count, batch)):
             for indices, drawn in draw(source, range(start, min(start + batch, count))):
                 parts.append(session.run(indices, drawn, how, chunk))
                 if progress is not None:
                     progress(indices.stop, count)
-    finally:
-        method.train(was_training)
     return session.collect(_gathered(parts, workers))
 
 
@@ -358,6 +367,34 @@ def draw(source: TaskSource, indices: range) -> Iterator[tuple[range, Episode]]:
         yield from draw(source, indices[half:])
     else:
         yield indices, drawn
+
+
+@contextmanager
+def evaluating(method: MetaLearner) -> Iterator[None]:
+    """Within it, a method is in evaluation mode."""
+    was_training = method.training
+    method.eval()
+    try:
+        yield
+    finally:
+        method.train(was_training)
+
+
+def batches(
+    method: MetaLearner, source: TaskSource, count: int, digest: str
+) -> Iterator[tuple[range, Episode, Episode, tuple[torch.Tensor, ...]]]:
+    """The first `count` episodes, `BATCH` at a time: their numbers, as drawn, where the method is, and its noise.
+
+    Args:
+        method: Whose place and noise.
+        source: The episodes.
+        count: How many.
+        digest: Of the list that the noise is for.
+    """
+    device, dtype = place_of(method)
+    for start in range(0, count, BATCH):
+        for indices, drawn in draw(source, range(start, min(start + BATCH, count))):
+            yield indices, drawn, to_device(drawn, device, dtype), noise_for(method, digest, indices)
 
 
 def _means(values: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:

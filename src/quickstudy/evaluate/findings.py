@@ -28,6 +28,7 @@ __all__ = [
     "ALPHA",
     "INTERVALS",
     "MEANING",
+    "RECALIBRATED",
     "TRANSDUCTIVE",
     "Verdict",
     "against_floors",
@@ -71,6 +72,9 @@ TRANSDUCTIVE = (
 
 INTERVALS = ("interval", "values inside", "mean width")
 """The headings of `interval_rows`."""
+
+RECALIBRATED = "At one temperature"
+"""The heading of what predictions are worth at the fitted one."""
 
 ALPHA = 0.05
 """The p-value, after Holm, below which two runs are said to differ."""
@@ -207,9 +211,11 @@ def recalibrated(record: Record) -> str:
     r = record.recalibrated
     if r is None:
         return ""
-    told = calibrated(r.calibration) if r.calibration else f"NLL {r.nll:.3g} nats. {coverage(r.intervals)}".strip()
     lead = f"At a temperature of {r.temperature:.3g}, fitted on {r.episodes} validation tasks: "
-    return lead + (told if told.startswith("NLL") else told[0].lower() + told[1:])
+    if r.calibration is None:
+        return f"{lead}NLL {r.nll:.3g} nats. {coverage(r.intervals)}".rstrip()
+    told = calibrated(r.calibration)
+    return lead + told[0].lower() + told[1:]
 
 
 def novelty(record: Record) -> str:

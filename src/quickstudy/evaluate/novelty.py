@@ -17,13 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.core import tree
-from quickstudy.core.episode import Episode, Examples, to_device
+from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, plan
 from quickstudy.core.predictions import Categorical, Mixture, Prediction
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.errors import TaskError
-from quickstudy.evaluate.evaluate import BATCH, draw, noise_for, place_of
+from quickstudy.evaluate.evaluate import batches, evaluating
 from quickstudy.evaluate.record import Novelty
 from quickstudy.tasks.source import TaskSource
 
@@ -144,8 +144,6 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int) -> Famil
     Raises:
         TaskError: the source has no classes, or no two of its successive episodes have different ones.
     """
-    device, dtype = place_of(method)
-    digest = source.digest(range(episodes))
     own: list[Scores] = []
     foreign: list[Scores] = []
 
@@ -156,25 +154,17 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int) -> Famil
         asked = (method.predict(learner, part.x) for part in (episode.query, others))
         return tuple(familiarities(said, at_support, support.mask) for said in asked)
 
-    was_training = method.training
-    method.eval()
-    try:
-        for start in range(0, episodes, BATCH):
-            for indices, drawn in draw(source, range(start, min(start + BATCH, episodes))):
-                classes = source.classes(indices)
-                if classes is None:
-                    raise TaskError(f"{type(source).__name__} has no classes, so no query is of another.")
-                batch = to_device(drawn, device, dtype)
-                others = tree.map_leaves(lambda leaf: leaf.roll(-1, 0), batch.query)
-                noise = noise_for(method, digest, indices)
-                with torch.no_grad():
-                    how, chunk = plan(method, batch, *noise)
-                    both = over_tasks(scores, batch, others, *noise, how=how, chunk=chunk)
-                masks = drawn.query.mask.numpy(), _other_classes(drawn, classes)
-                for kept, found, mask in zip((own, foreign), both, masks, strict=True):
-                    kept.append({name: each.cpu().double().numpy()[mask] for name, each in found.items()})
-    finally:
-        method.train(was_training)
+    with evaluating(method), torch.no_grad():
+        for indices, drawn, batch, noise in batches(method, source, episodes, source.digest(range(episodes))):
+            classes = source.classes(indices)
+            if classes is None:
+                raise TaskError(f"{type(source).__name__} has no classes, so no query is of another.")
+            others = tree.map_leaves(lambda leaf: leaf.roll(-1, 0), batch.query)
+            how, chunk = plan(method, batch, *noise)
+            both = over_tasks(scores, batch, others, *noise, how=how, chunk=chunk)
+            masks = drawn.query.mask.numpy(), _other_classes(drawn, classes)
+            for kept, found, mask in zip((own, foreign), both, masks, strict=True):
+                kept.append({name: each.cpu().double().numpy()[mask] for name, each in found.items()})
     found = Familiarity(_joined(own), _joined(foreign))
     if not next(iter(found.foreign.values())).size:
         raise TaskError(

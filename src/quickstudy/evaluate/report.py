@@ -154,7 +154,7 @@ def _calibration(record: Record) -> list[str]:
     if record.intervals:
         parts += ["## Intervals", say.coverage(record.intervals), _intervals(record.intervals)]
     if again is not None:
-        parts += ["## At one temperature", say.recalibrated(record)]
+        parts += [f"## {say.RECALIBRATED}", say.recalibrated(record)]
         parts += [_reliability(again.calibration)] if again.calibration else []
         parts += [_intervals(again.intervals)] if again.intervals else []
     return parts

@@ -27,8 +27,6 @@ __all__ = ["MEASURE", "curves", "episodes", "intervals"]
 
 MEASURE: dict[Metric, str] = {"accuracy": "accuracy, %", "mse": "MSE"}
 
-RECALIBRATED = "At one temperature"
-
 MOST_QUERIES = 100
 """How many queries of one episode are drawn; the page says so where there are more."""
 
@@ -76,9 +74,9 @@ def _calibration(record: Record) -> list[str]:
     if record.intervals:
         made.append(_intervals("Intervals", say.coverage(record.intervals), record.intervals))
     if again is not None and again.calibration:
-        made += _reliability(RECALIBRATED, say.recalibrated(record), "recalibrated", again.calibration)
+        made += _reliability(say.RECALIBRATED, say.recalibrated(record), "recalibrated", again.calibration)
     if again is not None and again.intervals:
-        made.append(_intervals(RECALIBRATED, say.recalibrated(record), again.intervals))
+        made.append(_intervals(say.RECALIBRATED, say.recalibrated(record), again.intervals))
     return made
 
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 import torch
 
 from quickstudy.core.denormals import without_denormals
-from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.episode import Episode
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, plan
 from quickstudy.core.predictions import Prediction, Tempered
 from quickstudy.core.shapes import Tensor
-from quickstudy.evaluate.evaluate import BATCH, draw, noise_for, place_of
+from quickstudy.evaluate.evaluate import batches, evaluating
 from quickstudy.tasks.source import TaskSource
 
 __all__ = ["cheapest", "fitted"]
@@ -85,24 +85,14 @@ def cheapest(cost: Callable[[float], float], least: float = LEAST, most: float =
 @without_denormals()
 def _said(method: MetaLearner, source: TaskSource, episodes: int) -> list[tuple[Prediction, Tensor, Tensor]]:
     """What a method says of the queries of episodes, their targets and which are not padding, a batch at a time."""
-    device, dtype = place_of(method)
-    digest = source.digest(range(episodes))
     found: list[tuple[Prediction, Tensor, Tensor]] = []
 
     def say(episode: Episode, *noise: Tensor) -> Prediction:
         return method.predict(method.adapt(episode.support, *noise), episode.query.x)
 
-    was_training = method.training
-    method.eval()
-    try:
-        for start in range(0, episodes, BATCH):
-            for indices, drawn in draw(source, range(start, min(start + BATCH, episodes))):
-                batch = to_device(drawn, device, dtype)
-                noise = noise_for(method, digest, indices)
-                with torch.no_grad():
-                    how, chunk = plan(method, batch, *noise)
-                    said: Prediction = over_tasks(say, batch, *noise, how=how, chunk=chunk)
-                found.append((said, batch.query.y, batch.query.mask))
-    finally:
-        method.train(was_training)
+    with evaluating(method), torch.no_grad():
+        for _, _, batch, noise in batches(method, source, episodes, source.digest(range(episodes))):
+            how, chunk = plan(method, batch, *noise)
+            said: Prediction = over_tasks(say, batch, *noise, how=how, chunk=chunk)
+            found.append((said, batch.query.y, batch.query.mask))
     return found
