@@ -154,6 +154,35 @@ def test_auto_does_not_compile_what_is_nearly_done() -> None:
 
 
 @pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(
+    ("each", "left", "tried"),
+    [(1e-5, 23.0, True), (1e-5, 21.0, False), (1e-3, 601.0, True), (1e-3, 599.0, False)],
+)
+def test_auto_compiles_where_that_is_expected_to_pay(
+    monkeypatch: pytest.MonkeyPatch, each: float, left: float, tried: bool
+) -> None:
+    """300 small operations are compiled in 11 seconds, for half of the time left; of large ones less is hoped."""
+    paced(monkeypatch, 0.1, 0.2)
+    monkeypatch.setattr(TrainState, "seconds_left", lambda self, pace: left)
+    monkeypatch.setattr(compiled, "pace_of_operations", lambda *a: (each, 300))
+    *_, last = fit(sine_method(), SOURCE, Training(steps=12, batch=2, compile="auto"))
+    assert (last.state.compiled is not None) == tried
+
+
+@pytest.mark.usefixtures("traced")
+@pytest.mark.parametrize(("left", "again"), [(41.0, True), (39.0, False)])
+def test_auto_expects_what_was_measured_before(monkeypatch: pytest.MonkeyPatch, left: float, again: bool) -> None:
+    paced(monkeypatch, 0.05, 0.2)
+    training = Training(steps=12, batch=2, compile="auto")
+    list(fit(sine_method(), SOURCE, training))
+    plain = remembered.recall
+    monkeypatch.setattr(remembered, "recall", lambda key: (found := plain(key)) and found | {"seconds": 30.0})
+    monkeypatch.setattr(TrainState, "seconds_left", lambda self, pace: left)
+    *_, last = fit(sine_method(), SOURCE, training)
+    assert (last.state.compiled is not None) == again
+
+
+@pytest.mark.usefixtures("traced")
 @pytest.mark.parametrize("kept", [True, False])
 def test_a_resumed_run_does_not_choose_again(monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
     paced(monkeypatch, 0.1 if kept else 0.3, 0.2)

@@ -113,3 +113,15 @@ def test_a_guess_that_was_disturbed_is_measured_again(
 
     monkeypatch.setattr(pace, "seconds_of", seconds_of)
     assert chosen(TrainState(sine_method(), Training(steps=1000, batch=TASKS))) == ("map", TASKS)
+
+
+def test_operations_are_those_that_reach_the_device() -> None:
+    """Mapped tasks share theirs, tasks in a loop have each their own."""
+    state = TrainState(sine_method(), Training(steps=1000, batch=TASKS))
+    batch = (SOURCE.batch(range(TASKS)),)
+    each, mapped = pace.pace_of_operations(state, "map", batch)
+    _, few = pace.pace_of_operations(state, "map", next(pace.split(batch, 2)))
+    _, looped = pace.pace_of_operations(state, "loop", batch)
+    assert mapped == few
+    assert looped > TASKS * mapped / 2
+    assert 1e-7 < each < 1e-2

@@ -27,17 +27,22 @@ from quickstudy.core.lift import over_tasks
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.nets.pooling import by_comparisons
 from quickstudy.train import remembered
-from quickstudy.train.pace import Batch, gradient, seconds_of
+from quickstudy.train.pace import Batch, gradient, pace_of_operations, seconds_of
 from quickstudy.train.state import TrainState
 
 __all__ = ["Choice", "WholeStep", "compiled_step"]
 
 TRIED = 8
 """Eager steps that are timed before auto decides; the first two, which warm up, do not count."""
-GUESS = 60.0
-"""Seconds that a compilation is taken to last where none is remembered."""
-SHARE = 0.1
-"""Auto compiles where that takes at most this share of the time left at the eager pace."""
+SMALL = 40e-6
+"""Seconds of an operation below which a step is bound by the number of its operations, which compiling does away with:
+five to ten microseconds each on an idle processor however little they compute, several times as many on a busy one."""
+SETUP, EACH = 5.0, 0.02
+"""Seconds that compiling such a step takes: to begin with, and for each operation, of which it had 250 to 9,000."""
+SAVED = 0.5
+"""Share of such a step's time that compiling is expected to save; of steps from 3 to 100 ms it saved 0.6 to 0.95."""
+GUESS, PERHAPS = 60.0, 0.1
+"""The same of other steps: seconds of a compilation, and the share of their time that it is sure to be worth."""
 
 Weights = dict[str, Tensor]
 
@@ -159,9 +164,9 @@ def compiled_step(
 class Choice:
     """Whether a training run's gradients come from a compiled graph: what `Training.compile` asks for.
 
-    "auto" times a few eager steps; where compiling is a small share of the time that they would still take, it
-    compiles, compares, and keeps the quicker. What it found is remembered in the cache folder, and the choice is part
-    of the run's state: a resumed run does not choose again.
+    "auto" times a few eager steps; where compiling is expected to save more than it costs in the steps that are left,
+    it compiles, compares, and keeps the quicker. What it found is remembered in the cache folder, where the next run
+    reads what to expect, and the choice is part of the run's state: a resumed run does not choose again.
     """
 
     def __init__(self, state: TrainState, backend: str = "inductor") -> None:
@@ -209,10 +214,18 @@ class Choice:
             return False
         if len(self.times) < TRIED:
             return False
-        cost = known["seconds"] if known else GUESS
-        ripe = len(self.shapes) == 1 and cost <= SHARE * self.state.seconds_left(median(self.times[2:]))
+        ripe = len(self.shapes) == 1 and self._pays(how, part, known)
         self.wish = self.wish if ripe else "never"
         return ripe
+
+    def _pays(self, how: How, part: Batch, known: dict[str, Any] | None) -> bool:
+        """Whether a compilation is expected to save more time than it takes."""
+        left = self.state.seconds_left(median(self.times[2:]))
+        if known is not None:
+            return bool(known["seconds"] <= (1 - known["compiled"] / known["eager"]) * left)
+        each, count = pace_of_operations(self.state, how, part)
+        cost, saved = (SETUP + EACH * count, SAVED) if each < SMALL else (GUESS, PERHAPS)
+        return cost <= saved * left
 
     def _note(self, step: WholeStep, how: How, part: Batch) -> None:
         """Compare the step just compiled with the eager one, and put what was found into the run's state."""

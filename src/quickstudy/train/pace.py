@@ -8,8 +8,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from quickstudy.core import tree
 from quickstudy.core.episode import Episode
@@ -19,7 +21,7 @@ from quickstudy.core.shapes import Tensor
 from quickstudy.train import remembered
 from quickstudy.train.state import TrainState
 
-__all__ = ["Batch", "candidates", "chosen_plan", "gradient", "seconds_of", "split"]
+__all__ = ["Batch", "candidates", "chosen_plan", "gradient", "pace_of_operations", "seconds_of", "split"]
 
 Batch = tuple[Episode, *tuple[Tensor, ...]]
 
@@ -124,6 +126,26 @@ def seconds_of(run: Callable[[], Tensor], device: torch.device, times: int = 3) 
             torch.cuda.synchronize(device)
         found.append(time.perf_counter() - start)
     return min(found[1:])
+
+
+def pace_of_operations(state: TrainState, how: How, part: Batch) -> tuple[float, int]:
+    """Seconds that an operation of the gradient of these tasks takes on average, and how many of them there are."""
+    seconds = seconds_of(lambda: gradient(state, how, part), part[0].support.x.device)
+    with _Counting() as operations:
+        gradient(state, how, part)
+    return seconds / operations.count, operations.count
+
+
+class _Counting(TorchDispatchMode):
+    """Counts the operations that reach a device: what is left of a graph once it is mapped and differentiated."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
 
 
 def split(batch: Batch, size: int) -> Iterator[Batch]:
