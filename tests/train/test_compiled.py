@@ -17,6 +17,7 @@ from quickstudy.core.shapes import Tensor
 from quickstudy.inner import Rule
 from quickstudy.inner.lstm import MetaLSTM
 from quickstudy.inner.parted import Parted
+from quickstudy.methods.metric.relation import RelationNet
 from quickstudy.nets import MLP, Conv4
 from quickstudy.train import compiled, remembered
 from quickstudy.train.compiled import Choice, WholeStep, compiled_step
@@ -110,6 +111,17 @@ def test_inductor_compiles_the_smallest_of_steps() -> None:
     before = step.seconds
     assert differ(step(episodes), eager(method, episodes)) < 1e-5
     assert before == step.seconds > 0  # compiled once
+
+
+def test_slopes_have_the_precision_of_their_weights() -> None:
+    torch.manual_seed(0)
+    method = RelationNet(MLP((3,), hidden=(4,)), width=4, loss="cross-entropy")
+    episodes = random_episodes(1, ways=2, item=(3,))
+    step = WholeStep(method, how="loop", bf16=True)
+    loss, slopes = step(episodes)
+    assert {slope.dtype for slope in slopes.values()} == {torch.float32}
+    with torch.autocast("cpu", torch.bfloat16):
+        assert differ((loss, slopes), eager(method, episodes)) < 0.3  # of bfloat16, whose differences cancel
 
 
 @pytest.mark.usefixtures("traced")

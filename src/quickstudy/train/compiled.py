@@ -79,7 +79,8 @@ class WholeStep:
                 graph, names = self._graphs[shapes]
                 found = graph(*flat)
         loss, *slopes = found
-        return loss, dict(zip(names, slopes, strict=True))
+        # in the weights' precision: what Inductor makes of group normalisation in bfloat16 leaves slopes in that
+        return loss, {name: slope.to(learned[name].dtype) for name, slope in zip(names, slopes, strict=True)}
 
     def _tensors(self) -> tuple[Weights, Weights]:
         """The tensors that are trained, and those that are not."""
