@@ -119,6 +119,8 @@ CLAIMS = [
         "python benchmarks/claims/lstm_quadratics.py",
         "claims/lstm_quadratics",
         of.quadratics,
+        "After 3,000 steps, measured before on the same functions, 0.25 of the running mean's error was left; the "
+        "target was set then. Nothing but the length of training has changed since.",
     ),
     Claim(
         "Steps learned by an LSTM",
