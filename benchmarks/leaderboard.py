@@ -1,6 +1,7 @@
 """A leaderboard: every method of `recipes/leaderboards/BOARD.yaml`, trained on one budget and asked the same episodes.
 
     python benchmarks/leaderboard.py sines
+    python benchmarks/leaderboard.py sines --family gradient      # half an hour
     python benchmarks/leaderboard.py omniglot --pace              # on an idle machine: the steps that fit in the budget
     python benchmarks/leaderboard.py omniglot --only protonet r2d2 --seeds 0 1 2
 
@@ -33,6 +34,7 @@ from quickstudy.cli.session import with_net
 from quickstudy.core.learner import Stepwise
 from quickstudy.evaluate import Protocol, answer, calibration, intervals, result
 from quickstudy.evaluate.record import Machine, Record, Result
+from quickstudy.registry import family
 from quickstudy.train.loop import fit
 from quickstudy.train.run import Run, build_method, training_source
 from quickstudy.train.state import TrainState, device_of
@@ -87,6 +89,10 @@ class Board:
         if row not in paces:
             raise SystemExit(f"{row}: its pace was not measured. Run this with --pace on an idle machine first.")
         return whole | {"steps": self.fitting(paces[row]["seconds_per_step"])}
+
+    def family(self, row: str) -> str:
+        """The family of a row's method."""
+        return family(self.rows[row]["method"]["name"])
 
     def fitting(self, seconds: float) -> int:
         """The steps of so many seconds that fit in the budget."""
@@ -227,6 +233,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("board", choices=sorted(path.stem for path in BOARDS.glob("*.yaml")))
     parser.add_argument("--only", nargs="+", metavar="ROW", help="these rows alone")
+    parser.add_argument("--family", help="rows of the methods in this folder of quickstudy.methods alone")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0], help="of weights and training episodes")
     parser.add_argument("--pace", action="store_true", help="measure the steps that fit in the budget, and stop")
     parser.add_argument("--jobs", type=int, default=max(1, (os.cpu_count() or 1)), help="rows at a time, a thread each")
@@ -235,7 +242,9 @@ def main() -> int:
     for row in asked.only or ():
         if row not in board.rows:
             parser.error(f"no row {row!r}; the board has {', '.join(board.rows)}")
-    rows = asked.only or list(board.rows)
+    rows = [row for row in asked.only or board.rows if asked.family in (None, board.family(row))]
+    if not rows:
+        parser.error(f"none of these rows is of the family {asked.family!r}")
     if asked.pace:
         if board.minutes is None:
             parser.error(f"{board.name} has no budget of minutes: its steps stand in its file")
@@ -243,6 +252,7 @@ def main() -> int:
             pace(board, row)
         return 0
     todo = [(row, seed) for seed in asked.seeds for row in rows]
+    start = time.monotonic()
     if len(todo) == 1 or asked.jobs == 1:
         for row, seed in todo:
             one(board, row, seed)
@@ -257,6 +267,7 @@ def main() -> int:
     for (row, seed), code in zip(todo, codes, strict=True):
         if code:
             print(f"{row}, seed {seed}: failed with exit status {code}", file=sys.stderr)
+    print(f"{board.name}: {len(todo)} rows in {(time.monotonic() - start) / 60:.0f} minutes")
     return int(any(codes))
 
 

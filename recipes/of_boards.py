@@ -14,7 +14,7 @@ from of_claims import Row
 
 from quickstudy.evaluate.record import Record, Result
 from quickstudy.evaluate.statistics import paired
-from quickstudy.registry import METHODS, VARIANTS
+from quickstudy.registry import family
 
 __all__ = ["Board", "board", "cifar_fs", "omniglot", "sines"]
 
@@ -43,8 +43,7 @@ class Board:
         return [name for name, row in self.rows.items() if not row.transductive and self._steps(name)]
 
     def _steps(self, name: str) -> bool:
-        method = self.asked["rows"][name]["method"]["name"]
-        return ".gradient." in METHODS[VARIANTS.get(method, {}).get("name", method)]
+        return family(self.asked["rows"][name]["method"]["name"]) == "gradient"
 
 
 def board(name: str, records: Path) -> Board:

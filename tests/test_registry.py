@@ -1,10 +1,11 @@
 """The tables of names: every entry imports, explains itself, and is built from the structure it asks for."""
 
 import inspect
+from pathlib import Path
 
 import pytest
 
-from quickstudy import MetaLearner, registry
+from quickstudy import MetaLearner, methods, registry
 from quickstudy.core.settings import Setting, dump, load, make, settings_of
 from quickstudy.encoders import Encoder
 from quickstudy.errors import SettingsError
@@ -121,3 +122,10 @@ def test_settings_for_values_are_those_of_methods_that_take_values(name):
 def test_a_variant_of_a_method_is_suited_as_the_method_is():
     assert registry.suited_to_values("fomaml") == registry.suited_to_values("maml") != {}
     assert registry.suited_to_values("protonet") == {}
+
+
+def test_a_method_is_of_the_family_whose_folder_it_is_in():
+    assert registry.family("maml") == registry.family("meta-lstm") == "gradient"
+    assert registry.family("protonet") == "metric"
+    folders = {path.name for path in Path(methods.__path__[0]).iterdir() if path.is_dir()}
+    assert {registry.family(name) for name in [*registry.METHODS, *registry.VARIANTS]} <= folders

@@ -24,6 +24,7 @@ __all__ = [
     "VARIANTS",
     "closest",
     "expand",
+    "family",
     "get",
     "name_of",
     "suited_to_values",
@@ -327,6 +328,12 @@ def suited_to_values(name: str) -> dict[str, Any]:
     """The settings in which a method for real-valued targets differs from its defaults; empty where in none."""
     method = VARIANTS[name]["name"] if name in VARIANTS else name
     return dict(FOR_VALUES.get(name, FOR_VALUES.get(method, {})))
+
+
+def family(name: str) -> str:
+    """The folder of `quickstudy.methods` that a registered method, or what a variant is of, is in: "gradient", say."""
+    method = VARIANTS[name]["name"] if name in VARIANTS else name
+    return METHODS[method].removeprefix("quickstudy.methods.").partition(".")[0]
 
 
 def closest(word: str, words: Iterable[str]) -> str:
