@@ -78,3 +78,17 @@ def test_particles_start_apart_and_are_pulled_to_where_more_steps_on_more_data_l
     torch.testing.assert_close(loss, expected)
     loss.backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in method.heads.parameters())
+
+
+def test_the_querys_loss_is_that_of_the_mixture_and_learns_the_deviation():
+    task = episode()
+    method = BMAML(net(), 1, particles=3, rate=0.02, deviation=1.5, loss="query", likelihood="gaussian").double()
+    said = method.predict(method.adapt(task.support), task.query.x)
+    normal = torch.distributions.Normal(said.parts.mean[..., 0], 1.5)
+    together = normal.log_prob(task.query.y[:, 0]).exp().mean(0).log()
+    loss = method.meta_loss(task)
+    torch.testing.assert_close(loss, -together.mean(), rtol=1e-6, atol=1e-8)  # of the deviation in float32
+    loss.backward()
+    assert method.log_deviation.grad.abs() > 0
+    chased = BMAML(net(), 1, deviation=1.5, likelihood="gaussian")
+    assert "log_deviation" not in dict(chased.named_parameters())

@@ -38,7 +38,7 @@ class BMAML(MetaLearner):
     those taken as constants: the chaser loss Σ ‖Θₙ - stop-gradient(Θₙ₊ₛ)‖² (algorithm 3, equation 9).
 
     Predictions are mixtures of the particles. Every particle is a whole net; the paper shares the body in its image
-    experiments. A particle's noise is not among its weights but a setting.
+    experiments. A particle's noise is not among its weights: the chaser takes it as given, `loss="query"` learns it.
 
     Args:
         net: The body of the first particle; the others are copies of it, initialised anew, each with its own head.
@@ -49,7 +49,7 @@ class BMAML(MetaLearner):
         rate: Size of the joint steps. Each particle's own slope counts for about the inverse of their number.
         repulsion: Weight of keeping apart; 1 / (number of support examples) is the paper's, for losses here are means.
         loss: What training minimises: the "chaser" loss, or the "query"'s negative log-likelihood under the mixture.
-        deviation: The standard deviation of real values around what each particle says.
+        deviation: The standard deviation of real values around what each particle says; where it starts, if learned.
         gradient: How adapted particles depend on where they start.
         likelihood: What the outputs mean: "categorical" logits or "gaussian" values, which step by squared error.
     """
@@ -78,8 +78,12 @@ class BMAML(MetaLearner):
         self.steps, self.lead, self.gradient = steps, lead, gradient
         self.rule = SVGD(rate=rate, repulsion=repulsion)
         self.loss = loss
+        log_deviation = torch.tensor(deviation).log()
         self.log_deviation: Tensor
-        self.register_buffer("log_deviation", torch.tensor(deviation).log(), persistent=False)
+        if loss == "query" and likelihood == "gaussian":
+            self.log_deviation = nn.Parameter(log_deviation)
+        else:
+            self.register_buffer("log_deviation", log_deviation, persistent=False)
         self.likelihood = likelihood
         self.estimated = "what is chased counts as a constant" if loss == "chaser" else ""
 
