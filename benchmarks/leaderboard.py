@@ -162,7 +162,9 @@ def train(board: Board, row: str, seed: int) -> None:
         file.write_text(yaml.safe_dump(board.recipe(row, seed), sort_keys=False), encoding="utf-8")
         words = ["--config", str(file)]
     command = [sys.executable, "-m", "quickstudy", "train", *words, "--out", str(folder), "--quiet", "--threads", "1"]
-    subprocess.run(command, check=True)
+    status = subprocess.run(command, check=False).returncode
+    if status:
+        raise SystemExit(status)  # the command has said why
 
 
 def measure(board: Board, row: str, seed: int) -> None:

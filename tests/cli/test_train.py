@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import signal
 import subprocess
@@ -140,8 +142,6 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     real = session.evaluate
 
     def scripted(*args: Any, **options: Any) -> Any:
-        import dataclasses
-
         return dataclasses.replace(real(*args, **options), mean=next(means))
 
     monkeypatch.setattr(session, "evaluate", scripted)
@@ -155,6 +155,21 @@ def test_patience(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
     assert Run.open("run").method()[1]["number"] == 2
     assert train("--resume --out run") == 0
     assert "run is trained to its end, 4 steps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("means", "kept"), [([math.nan, math.inf, math.nan], 3), ([math.nan, 2.0, math.inf], 2)])
+def test_where_every_validation_diverged_the_last_weights_are_kept(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], means: list[float], kept: int
+) -> None:
+    from quickstudy.cli import session
+    from quickstudy.train.run import Run
+
+    said = iter(means)
+    real = session.evaluate
+    monkeypatch.setattr(session, "evaluate", lambda *a, **k: dataclasses.replace(real(*a, **k), mean=next(said)))
+    assert train(f"maml {SINES} --steps 3 --validate-every 1 --validation-episodes 2 --out run") == 0
+    assert f"at step {kept}" in capsys.readouterr().out
+    assert Run.open("run").method()[1]["number"] == kept
 
 
 def test_a_run_on_validation_tasks_too_has_none_to_validate_on() -> None:

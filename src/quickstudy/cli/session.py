@@ -220,10 +220,10 @@ class Session:
             steps=self.watch.validation_steps,
             workers=self.workers,
         )
-        if not self.validated or self._gain(found.mean) > max(map(self._gain, self.validated.values())):
+        self.validated[state.number] = found.mean
+        if self._best() == state.number:
             self.run.save_best(state, found.mean)  # before the record, without which a killed process validates again
         self.run.log({"step": state.number, "validation": {"mean": found.mean, "low": found.low, "high": found.high}})
-        self.validated[state.number] = found.mean
         self.said = f"val {findings.score(found.mean, self.metric)}  "
 
     def _asks_validation(self, state: TrainState) -> bool:
@@ -236,6 +236,11 @@ class Session:
         if not math.isfinite(mean):
             return -math.inf
         return mean if self.metric == "accuracy" else -mean
+
+    def _best(self) -> int:
+        """The validated step whose weights are kept: the first of the best ones; where all diverged, the last."""
+        best = max(self.validated, key=lambda step: self._gain(self.validated[step]))
+        return best if math.isfinite(self.validated[best]) else max(self.validated)
 
     def _out_of_patience(self) -> bool:
         gains = [self._gain(mean) for mean in self.validated.values()]
@@ -263,7 +268,7 @@ class Session:
         if self._out_of_patience():
             text += f", stopped after {self.watch.patience} validations without a better one"
         if self.validated:
-            best = max(self.validated, key=lambda step: self._gain(self.validated[step]))
+            best = self._best()
             text += f"; best validation {findings.score(self.validated[best], self.metric)} at step {best}"
         screen.say(f"{text}.{self.next}")
 
