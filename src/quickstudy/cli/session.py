@@ -149,7 +149,9 @@ class Session:
             tasks=run.settings.tasks, split="val", episodes=watch.validation_episodes, shots=watch.validation_shots
         )
         self.metric: Metric = "accuracy" if self.protocol.source().likelihood == "categorical" else "mse"
-        self.validated = {r["step"]: float(r["validation"]["mean"]) for r in run.history() if "validation" in r}
+        self.validated: dict[int, float] = {
+            r["step"]: float(r["validation"]["mean"]) for r in run.history() if "validation" in r
+        }
         self.said = ""
         self.saved_at = time.monotonic()
         self.began, self.taken = 0.0, 0
