@@ -52,10 +52,10 @@ chose 25,000, 0.712, 0.388 and 0.327 (seed 3, whose tasks were harder: a functio
 3.12, against 3.01 on average); and 70,000 steps along a cosine, 0.599 after one step, 0.696 after five and no finite
 mean after ten (seed 4). Recipes before this one: 40,000 steps at a rate that stays 0.001 had 0.686, 0.420 and 0.314
 (seed 2), and these 24,000, with weights chosen on 1,000 validation tasks, 0.702, 0.368 and 0.324 (seed 6). A start
-that was trained for one step gets better at one step for as long as it is trained, and makes more tasks diverge in five or ten: some in ten thousand, so that a mean over many tasks depends on whether
-one of them is among them. The floors of prototypical networks were first measured as 68.8 % (linear probe) and 72.2 %
-(fine-tuning), when moments of Conv-4's first layer lost digits in float32; they are measured anew, on the same
-episodes.
+that was trained for one step gets better at one step for as long as it is trained, and makes more tasks diverge in
+five or ten: some in ten thousand, so that a mean over many tasks depends on whether one of them is among them. The
+floors of prototypical networks were first measured as 68.8 % (linear probe) and 72.2 % (fine-tuning), when moments of
+Conv-4's first layer lost digits in float32; they are measured anew, on the same episodes.
 
 Proto-MAML's inner steps change none of its answers: from one example each, heads that start at the class means already
 leave next to no loss on the support to step down, and its accuracy is that of its start.
