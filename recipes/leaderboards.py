@@ -269,6 +269,8 @@ def picture(name: str, board: dict[str, Any], rows: list[Row]) -> None:
     axes.set_yticks(range(len(ordered)), [row.name for row in ordered], fontsize=8)
     axes.set_ylim(-0.5, len(ordered) - 0.5)
     axes.set_xlabel(f"{title}: {'accuracy, per cent' if metric == 'accuracy' else 'mean squared error'}")
+    if metric == "mse":  # errors of a board lie orders of magnitude apart
+        axes.set_xscale("log")
     axes.grid(axis="x", alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside upper right", ncols=3, frameon=False, fontsize=8)
