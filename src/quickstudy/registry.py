@@ -281,8 +281,8 @@ def get(kind: str, name: str) -> type:
         SettingsError: no such name (with the nearest one), or an address that cannot be imported.
     """
     table = TABLES[kind]
-    if kind == "method" and name in VARIANTS:
-        name = VARIANTS[name]["name"]
+    if kind == "method":
+        name = _whole(name)
     if ":" not in name and name not in table:
         known = [*table, *VARIANTS] if kind == "method" else list(table)
         raise SettingsError(f"no {kind} named {name!r}{closest(name, known) or '.'} Known: {', '.join(known)}.")
@@ -326,14 +326,17 @@ def expand(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def suited_to_values(name: str) -> dict[str, Any]:
     """The settings in which a method for real-valued targets differs from its defaults; empty where in none."""
-    method = VARIANTS[name]["name"] if name in VARIANTS else name
-    return dict(FOR_VALUES.get(name, FOR_VALUES.get(method, {})))
+    return dict(FOR_VALUES.get(name, FOR_VALUES.get(_whole(name), {})))
 
 
 def family(name: str) -> str:
     """The folder of `quickstudy.methods` that a registered method, or what a variant is of, is in: "gradient", say."""
-    method = VARIANTS[name]["name"] if name in VARIANTS else name
-    return METHODS[method].removeprefix("quickstudy.methods.").partition(".")[0]
+    return METHODS[_whole(name)].removeprefix("quickstudy.methods.").partition(".")[0]
+
+
+def _whole(name: str) -> str:
+    """The method that a variant is of; the name of any other as it is."""
+    return str(VARIANTS[name]["name"]) if name in VARIANTS else name
 
 
 def closest(word: str, words: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ five to ten microseconds each on an idle processor however little they compute, 
 SETUP, EACH = 5.0, 0.02
 """Seconds that compiling such a step takes: to begin with, and for each operation, of which it had 250 to 9,000."""
 SAVED = 0.5
-"""Share of such a step's time that compiling is expected to save; of steps from 3 to 100 ms it saved 0.6 to 0.95."""
+"""Share of such a step's time that compiling is expected to save; of steps from 3 to 100 ms it saved 0.5 to 0.95."""
 GUESS, PERHAPS = 60.0, 0.1
 """The same of other steps: seconds of a compilation, and the share of their time that it is sure to be worth."""
 
