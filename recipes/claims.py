@@ -26,8 +26,8 @@ HEAD = """# Claims
 What quickstudy's methods were expected to show, and what they showed. Made by `python recipes/claims.py` from the
 records in `docs/records`; no figure is typed but the papers' (in a column of their own, each under its own protocol,
 mostly with far longer training), the targets, and what is told of earlier tries. Targets are the papers' figures or
-were set by this project before anything was measured; where a claim has no figure, and ours was chosen to make it one,
-the target says "our reading".
+were set by this project before anything was measured, or the claim says when; where a claim has no figure, and ours
+was chosen to make it one, the target says "our reading".
 Intervals are 95 % over test tasks. Training was from one seed each, but for leaderboard rows that name several, whose
 means these are: intervals do not cover its chance.
 """
