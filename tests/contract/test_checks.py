@@ -216,6 +216,16 @@ class ForgetsItsNoise(Spoilt):
         return steps * super().adapt(support)
 
 
+class ReadsMoreNoise(Spoilt):
+    noise_size, training_noise_size = 2, 1
+
+    def adapt(self, support, *noise):
+        return super().adapt(support)
+
+    def meta_loss(self, episode, *noise):
+        return super().meta_loss(episode) + noise[0][-1]
+
+
 class NeverLearns(Spoilt):
     def meta_loss(self, episode, *noise):
         return super().meta_loss(episode) * 0
@@ -238,6 +248,7 @@ class Unlearns(Spoilt):
         (CountsTasks, "purity", "changed self.seen"),
         (ChangesItsInput, "purity", "changed inputs"),
         (ChangesWeights, "purity", "changed turn._parameters"),
+        (ReadsMoreNoise, "purity", "the meta-loss by the noise that training draws, from all, differ"),
         (DrawsChance, "purity", "drew from torch's own chance"),
         (SinglePrecision, "dtype", "the learner holds torch.float32"),
         (BranchesOnData, "loop equals map", "RuntimeError"),

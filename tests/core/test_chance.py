@@ -37,6 +37,15 @@ def test_words_are_the_generator_at_the_stream_s_counter():
     assert chance.words(key, [index], 6)[0].tolist() == np.concatenate(by_hand)[:6].tolist()
 
 
+def test_long_streams_are_the_same_words():
+    """However many counters are taken at a time."""
+    long = chance.words(7, [2, 5], 4 * 20_001 + 3)
+    assert long.shape == (2, 4 * 20_001 + 3)
+    for block in (0, 8_191, 8_192, 16_384, 20_000):
+        counter = np.array([[block], [0], [5], [0]], dtype=np.uint64)
+        assert (long[1, 4 * block : 4 * block + 4] == chance.philox(counter, 7)[:, 0]).all()
+
+
 @given(st.lists(st.integers(0, 2**63), min_size=1, max_size=8), st.integers(1, 9), st.randoms())
 def test_grouping_and_order_change_nothing(indices, count, random):
     together = chance.words(5, indices, count)

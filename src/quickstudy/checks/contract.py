@@ -98,7 +98,10 @@ def _steps(subject: Subject) -> None:
 
 @_check("purity")
 def _purity(subject: Subject) -> None:
-    """No verb changes parameters, buffers, inputs, attributes or torch's own chance; the same question, same answer."""
+    """No verb changes parameters, buffers, inputs, attributes or torch's own chance; the same question, same answer.
+
+    Training draws what noise the meta-loss reads, and no less.
+    """
     method, episode, noise = probe.one(subject)
     batch = probe.one_to_train_on(subject)
     before = probe.photograph(method, episode, batch)
@@ -115,6 +118,8 @@ def _purity(subject: Subject) -> None:
     again = method.predict(learner, episode.query.x), method.meta_loss(batch, *noise)
     probe.same(first, again, "the answer to a question asked twice, with another task adapted to in between,")
     probe.same(first[0], probe.answer(method, episode, noise), "the answers after adapting a second time")
+    fewer = [each[: method.noise_in_training] for each in noise]
+    probe.same(first[1], method.meta_loss(batch, *fewer), "the meta-loss by the noise that training draws, from all,")
 
 
 @_check("dtype")

@@ -25,6 +25,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 _HALF = np.uint64(32)
 _MULTIPLIERS = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
 _WEYL = 0x9E3779B9, 0xBB67AE85
+_BLOCK = 8192  # counters at a time: as many as a processor keeps at hand
 
 
 def fingerprint(*parts: Any) -> str:
@@ -40,13 +41,29 @@ def key(*parts: Any) -> int:
 
 def philox(counter: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
     """The 4x32-10 block function: counters [4, m] of 32-bit words (in uint64) to random words [4, m]."""
-    c0, c1, c2, c3 = counter
+    words = counter.copy()
+    for start in range(0, counter.shape[1], _BLOCK):
+        _rounds(words[:, start : start + _BLOCK], key)
+    return words
+
+
+def _rounds(words: NDArray[np.uint64], key: int) -> None:
+    """The ten rounds, in place: with a new array for each operation they take three times as long."""
+    c0, c1, c2, c3 = words
+    p0, p1 = np.empty_like(c0), np.empty_like(c2)
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):
-        p0, p1 = c0 * _MULTIPLIERS[0], c2 * _MULTIPLIERS[1]
-        c0, c1, c2, c3 = (p1 >> _HALF) ^ c1 ^ np.uint64(k0), p1 & _LOW, (p0 >> _HALF) ^ c3 ^ np.uint64(k1), p0 & _LOW
+        np.multiply(c0, _MULTIPLIERS[0], out=p0)
+        np.multiply(c2, _MULTIPLIERS[1], out=p1)
+        np.right_shift(p1, _HALF, out=c0)
+        c0 ^= c1
+        c0 ^= np.uint64(k0)
+        np.bitwise_and(p1, _LOW, out=c1)
+        np.right_shift(p0, _HALF, out=c2)
+        c2 ^= c3
+        c2 ^= np.uint64(k1)
+        np.bitwise_and(p0, _LOW, out=c3)
         k0, k1 = (k0 + _WEYL[0]) & 0xFFFFFFFF, (k1 + _WEYL[1]) & 0xFFFFFFFF
-    return np.stack([c0, c1, c2, c3])
 
 
 def words(key: int, index: Sequence[int] | NDArray[Any], count: int) -> NDArray[np.uint64]:

@@ -64,6 +64,11 @@ class MetaLearner(Configurable, nn.Module, ABC):
     """What it promises. Where that depends on its settings, `tags_with` says how, and `__init__` sets it."""
 
     noise_size: int = 0
+    """Standard normal numbers that `adapt` takes, and `meta_loss` unless it needs fewer."""
+
+    training_noise_size: int | None = None
+    """How many of those, from the first on, `meta_loss` reads; training draws no others. None where it reads all."""
+
     estimated: str = ""
     """Why the gradient of `meta_loss` is an estimate and not its derivative; empty where it is the derivative."""
 
@@ -72,6 +77,11 @@ class MetaLearner(Configurable, nn.Module, ABC):
 
     needs_start: str = ""
     """Why it can only be trained after `start_from`; empty where it begins from nothing as well."""
+
+    @property
+    def noise_in_training(self) -> int:
+        """How many normal numbers `meta_loss` is given for each task."""
+        return self.noise_size if self.training_noise_size is None else self.training_noise_size
 
     @classmethod
     def tags_with(cls, chosen: Any) -> Tags:

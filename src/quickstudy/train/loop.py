@@ -195,7 +195,7 @@ class _OuterStep:
             return
         number = step * self.size
         episode = tree.map_leaves(lambda leaf: leaf[0], to_device(self.source.batch([number]), self.device))
-        noise = [each[0] for each in self._noise([number])]
+        noise = [each[0] for each in self._noise([number], self.method.noise_size)]
         with torch.no_grad(), self._autocast(), gathering():
             if self.method.tags.trains_on == "pool":
                 self.method(episode, *noise)
@@ -205,10 +205,8 @@ class _OuterStep:
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16")
 
-    def _noise(self, numbers: Sequence[int]) -> tuple[Float[Tensor, "t size"], ...]:
-        if not self.method.noise_size:
-            return ()
-        return (chance.noise(self.noise_key, numbers, self.method.noise_size).to(self.device),)
+    def _noise(self, numbers: Sequence[int], size: int) -> tuple[Float[Tensor, "t size"], ...]:
+        return (chance.noise(self.noise_key, numbers, size).to(self.device),) if size else ()
 
     def _flat(self, flat_loss: Callable[[Examples], Tensor], batch: Examples, sums: Sums) -> None:
         """Add up the loss of a flat batch, and its gradient. It is one pass through the net, and never compiled."""
@@ -219,7 +217,7 @@ class _OuterStep:
 
     def _share(self, episodes: Episode, numbers: range, count: int, sums: Sums) -> None:
         """Add up what these tasks give to the mean meta-loss over `count` of them, and to its gradient."""
-        noise = self._noise(numbers)
+        noise = self._noise(numbers, self.method.noise_in_training)
         # by shape, not once: how tasks are split must not depend on the step that a resumed process began with
         shapes = tuple(leaf.shape for leaf in tree.leaves(episodes))
         if shapes not in self.planned:

@@ -88,9 +88,8 @@ def profile(settings: RunSettings, steps: int = 5) -> Profile:
         episodes = source.batch(numbers)
         clock.stop("sampling")
         episodes = to_device(episodes, device)
-        noise = (
-            chance.noise(chance.key("profile"), numbers, method.noise_size).to(device) if method.noise_size else None
-        )
+        size = method.noise_in_training
+        noise = chance.noise(chance.key("profile"), numbers, size).to(device) if size else None
         batch: Batch = (episodes,) if noise is None else (episodes, noise)
         clock.stop("transfer")
         how, chunk = chosen_plan(state, batch)

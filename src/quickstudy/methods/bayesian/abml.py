@@ -85,6 +85,7 @@ class ABML(MetaLearner):
         self.likelihood = likelihood
         self.estimated = rule.estimated
         self.noise_size = (inner_samples + max(samples, training_samples)) * members.size(start)
+        self.training_noise_size = (inner_samples + training_samples) * members.size(start)
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         support, query = episode

@@ -84,6 +84,7 @@ class PLATIPUS(MetaLearner):
         self.likelihood = likelihood
         self.estimated = rule.estimated
         self.noise_size = max(samples, training_samples) * members.size(start)
+        self.training_noise_size = training_samples * members.size(start)
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         support, query = episode

@@ -95,6 +95,7 @@ class NP(MetaLearner):
         self.latent, self.samples, self.training_samples = latent, samples, training_samples
         self.loss, self.floor, self.scored, self.likelihood = loss, floor, scored, likelihood
         self.noise_size = latent * max(samples, training_samples)
+        self.training_noise_size = latent * training_samples
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         targets = functions.scored(episode, self.likelihood, self.scored)
