@@ -9,8 +9,10 @@ the same net, and all see the same tasks. A prediction's deviations are then mul
 on validation tasks: nobody is blamed for a scale. On test tasks are measured, for queries in the support's window and
 elsewhere: the fraction of values inside the central 95 % interval, its width, the NLL of a value, how much lower or
 higher that is than MAML's on the same task, the squared error of the mean, and that of the best member of each task (a
-mixture has several, others one). "exact" is the posterior over the family itself, by quadrature: no method can have a
-lower NLL on average.
+mixture has several, others one). "together" is the NLL of all values of a task elsewhere at once, a value, after a
+number of its own: a member is right about all of them or none, which tells who holds both kinds of function from who
+says something between of every value. "exact" is the posterior over the family itself, by quadrature: no method can
+have a lower NLL on average.
 
 Runs go on where they stopped: with `--minutes-each 1` every call adds at most so much to each that is not done. What
 few-shot classifiers know of themselves is in `calibration.py`.
@@ -29,6 +31,7 @@ import torch
 from budgeted import Budgeted, table, written
 from numpy.typing import NDArray
 
+from quickstudy.core import tree
 from quickstudy.core.episode import Episode
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks
@@ -101,14 +104,18 @@ def _measured(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
         method = runs.method(f"{name}, {asked.steps}")
         told = list(_asks(method, val, asked.tasks))
         scale = cheapest(lambda s, told=told: _nll(told, s), 0.05, 20.0)
+        of_all = cheapest(lambda s, told=told: float(np.nanmean(_together(told, s))), 0.05, 20.0)
         found = _values(_asks(method, test, asked.tasks), scale)
+        found["elsewhere/together"] = _together(_asks(method, test, asked.tasks), of_all)
         beside = beside or found  # MAML is the first
-        figures[name] = {"deviations times": scale} | _told(found, beside)
-    figures["exact"] = {"deviations times": 1.0} | _told(_values(_exact(test, asked.tasks), 1.0), beside)
-    columns = ["scaled", *(f"{what}, {where}" for where in ("window", "elsewhere") for what in FIGURES)]
+        figures[name] = {"deviations times": scale, "together, times": of_all} | _told(found, beside)
+    found = _values(_exact(test, asked.tasks), 1.0)
+    found["elsewhere/together"] = _together(_exact(test, asked.tasks), 1.0)
+    figures["exact"] = {"deviations times": 1.0, "together, times": 1.0} | _told(found, beside)
+    shown = [(where, what) for where in ("window", "elsewhere") for what in FIGURES] + [("elsewhere", "together")]
+    columns = ["scaled", *(f"{what}, {where}" for where, what in shown)]
     rows = [
-        [name, f"{each['deviations times']:.2f}"]
-        + [f"{each[where][what]['mean']:.3f}" for where in ("window", "elsewhere") for what in FIGURES]
+        [name, f"{each['deviations times']:.2f}", *(f"{each[where][what]['mean']:.3f}" for where, what in shown)]
         for name, each in figures.items()
     ]
     print(table(["", *columns], rows))
@@ -146,11 +153,11 @@ def _values(asks: Asked, scale: float) -> Figures:
     for episodes, said in asks:
 
         def figures(said: Gaussian | Mixture, episode: Episode) -> torch.Tensor:
-            said, y, (x, _, _) = said.tempered(scale), episode.query.y, episode.support
+            said, y = said.tempered(scale), episode.query.y
             low, high = said.quantile(0.025), said.quantile(0.975)
             inside = ((low <= y) & (y <= high)).to(y.dtype)[:, 0]
             each = torch.stack([inside, (high - low)[:, 0], said.nll(y), said.score(y)])
-            near = ((episode.query.x - x.mean()).abs() <= 1.0)[:, 0].to(y.dtype)
+            near = _near(episode)
             weights = torch.stack([near, 1 - near])
             means = each @ (weights / weights.sum(1, keepdim=True)).T
             return torch.cat([means, _best(said, y, weights)[None]])
@@ -163,6 +170,26 @@ def _values(asks: Asked, scale: float) -> Figures:
         for at, where in enumerate(("window", "elsewhere"))
         for i, name in enumerate(FIGURES)
     }
+
+
+def _near(episode: Episode) -> torch.Tensor:
+    """1 for queries in the window of the support, 0 for those elsewhere, [n]."""
+    near = (episode.query.x - episode.support.x.mean()).abs() <= 1.0
+    return near[:, 0].to(episode.query.x.dtype)
+
+
+def _together(asks: Asked, scale: float) -> Array:
+    """The NLL of all values of a task elsewhere at once, by their number; NaN where there is none."""
+
+    def nll(said: Gaussian | Mixture, episode: Episode) -> torch.Tensor:
+        said, y, away = said.tempered(scale), episode.query.y, 1 - _near(episode)
+        parts = said if isinstance(said, Mixture) else Mixture(tree.stack([said]), y.new_zeros(1))
+        each = torch.func.vmap(lambda part: part.nll(y))(parts.parts) @ away
+        return -torch.logsumexp(parts.log_weight.log_softmax(0) - each, 0) / away.sum()
+
+    with torch.no_grad():
+        found = [over_tasks(nll, said, episodes, chunk=5) for episodes, said in asks]
+    return torch.cat(found).double().numpy()
 
 
 def _best(said: Gaussian | Mixture, y: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -182,6 +209,7 @@ def _told(values: Figures, beside: Figures) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"window": {}, "elsewhere": {}}
     apart = {f"{where}/{ABOVE}": values[f"{where}/nll"] - beside[f"{where}/nll"] for where in found}
+    apart["elsewhere/together minus MAML's"] = values["elsewhere/together"] - beside["elsewhere/together"]
     for key, each in (values | apart).items():
         where, name = key.split("/")
         known = each[np.isfinite(each)]
