@@ -18,6 +18,7 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
+from quickstudy.core.precision import at_least_single
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import MethodError
 
@@ -128,6 +129,8 @@ def apply(
 ) -> tuple[Tensor, Statistics]:
     """The output of `net` for `x`, and the normalisation statistics it was computed with.
 
+    The output is in single precision at least, also where autocast has the net compute in half.
+
     Args:
         net: Any module whose normalising layers are `quickstudy.nets.Norm` (or that has none).
         params: Tensors to use in place of the net's own parameters of the same names; None keeps its own.
@@ -144,7 +147,7 @@ def apply(
     with _recording(tape):
         out = net(x) if params is None else functional_call(net, dict(params), (x,))
     tape.check_all_taken()
-    return out, tuple(tape.measured) if statistics is None else statistics
+    return at_least_single(out), tuple(tape.measured) if statistics is None else statistics
 
 
 def _grouping(net: nn.Module, x: Tensor, statistics: Statistics | None) -> Grouping | None:
@@ -160,7 +163,7 @@ def _grouped(
 ) -> tuple[Tensor, Statistics]:
     given = () if statistics is None else (leaf for moments in statistics for leaf in moments)
     out, *measured = _Groups.apply(partial(_of_groups, grouping, net), x, mask, *given)  # type: ignore[no-untyped-call]
-    return out, _paired(measured) if statistics is None else statistics
+    return at_least_single(out), _paired(measured) if statistics is None else statistics
 
 
 def _of_groups(

@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import torch
 
+from quickstudy.core.precision import at_least_single
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import MethodError
 
@@ -98,11 +99,11 @@ class Categorical(NamedTuple):
 
     @property
     def mean(self) -> Float[Tensor, "n k"]:
-        return self.logits.softmax(-1)
+        return at_least_single(self.logits).softmax(-1)
 
     def nll(self, y: Shaped[Tensor, "n k"]) -> Float[Tensor, " n"]:
         # `where` keeps 0 · (-inf) of a ruled-out class from becoming NaN.
-        log_p = self.logits.log_softmax(-1)
+        log_p = at_least_single(self.logits).log_softmax(-1)
         return -torch.where(y == 0, 0.0, y.to(log_p.dtype) * log_p).sum(-1)
 
     def score(self, y: Shaped[Tensor, "n k"]) -> Float[Tensor, " n"]:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from quickstudy.core.apply import Moments, Tape, current_tape
+from quickstudy.core.precision import at_least_single, in_own_precision
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.errors import SettingsError
 
@@ -146,12 +147,12 @@ class PopulationNorm(Norm):
 def measure(x: Float[Tensor, "n d *space"], mask: Bool[Tensor, " n"] | None) -> Moments:
     """The moments of each channel over the examples that `mask` admits and over space."""
     places = x.movedim(1, -1).flatten(1, -2) if x.ndim > 2 else x[:, None]
-    rows = places.flatten(0, 1)
-    rows = rows if rows.dtype == torch.float64 else rows.float()
+    rows = at_least_single(places.flatten(0, 1))
     share = shares(mask, places)
     # Sums as products with the shares: the quickest form to differentiate twice, and to map.
-    mean = share @ rows
-    return Moments(mean, share @ (rows - mean).square())
+    with in_own_precision(rows):
+        mean = share @ rows
+        return Moments(mean, share @ (rows - mean).square())
 
 
 def shares(mask: Bool[Tensor, " n"] | None, places: Float[Tensor, "n p d"]) -> Float[Tensor, " n*p"]:

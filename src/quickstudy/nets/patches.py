@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from quickstudy.core.apply import Moments
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.nets.norm import shares
 
@@ -35,7 +36,7 @@ def product_moments(
     read: Float[Tensor, "n h w k"], filters: Float[Tensor, "d k"], mask: Bool[Tensor, " n"] | None
 ) -> Moments:
     """The moments of `products(read, filters)`, without the products, over the examples that `mask` admits."""
-    with torch.autocast(read.device.type, enabled=False):
+    with in_own_precision(read):
         # Neighbouring pixels are alike: a filter that tells them apart has a variance that is a small difference of
         # large numbers, so that float32 would lose three digits of it. There are few products, cheap in any precision.
         wide = torch.float32 if read.device.type == "mps" else torch.float64

@@ -11,6 +11,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner, Tags
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Rate, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -100,7 +101,7 @@ class DKT(MetaLearner):
 
     def predict(self, learner: Process, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
         z, *_ = self._features(x, statistics=(learner.statistics, learner.last))
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             cross, prior = self.covariance(z, learner.features), self.covariance.variance(z)
         residual, variance = gp.posterior(learner.fit, cross, prior)
         mean = residual + self._prior_mean(len(learner.present))
@@ -113,7 +114,7 @@ class DKT(MetaLearner):
     def _fit(self, z: Float[Tensor, "n d"], examples: Examples) -> Fit:
         y = examples.y.to(z.dtype)
         values = y if self.likelihood == "gaussian" else 2 * y - 1
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             covariance = self.covariance(z, z)
         return gp.fit(covariance, values - self._prior_mean(values.shape[1]), self._noise(), examples.mask)
 
@@ -127,9 +128,8 @@ class DKT(MetaLearner):
     def _features(
         self, x: Tensor, mask: Tensor | None = None, statistics: tuple[Statistics, Statistics] | None = None
     ) -> tuple[Float[Tensor, "n d"], Statistics, Statistics]:
-        """Features in float32 at least, with the statistics of the net and of the last normalisation."""
+        """Features, with the statistics of the net and of the last normalisation."""
         first, second = statistics or (None, None)
         z, found = apply(self.net, None, x, mask=mask, statistics=first)
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
         z, last = apply(self.norm, None, z, mask=mask, statistics=second)
         return (z if mask is None else torch.where(mask[:, None], z, 0.0)), found, last

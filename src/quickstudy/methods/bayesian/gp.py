@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.shapes import Bool, Float, Tensor
 
 __all__ = ["Fit", "fit", "log_marginal", "posterior"]
@@ -45,7 +46,7 @@ def fit(
         noise: The variance of the noise, above 0.
         mask: False where a row is only padding.
     """
-    with torch.autocast(covariance.device.type, enabled=False):
+    with in_own_precision(covariance):
         n, dtype, device = len(mask), covariance.dtype, covariance.device
         identity = torch.eye(n, dtype=dtype, device=device)
         both = mask[:, None] & mask
@@ -75,7 +76,7 @@ def posterior(
         cross: Covariances of the values asked for with those seen.
         variance: Prior variances of the values asked for.
     """
-    with torch.autocast(cross.device.type, enabled=False):
+    with in_own_precision(cross):
         cross = torch.where(fitted.mask, cross, 0.0)
         explained = torch.linalg.solve_triangular(fitted.factor, cross.T, upper=False).square().sum(0)
         return cross @ fitted.weights, (variance - explained).clamp(min=0.0)

@@ -13,6 +13,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import QueryScored
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.metric.protonet import class_means
@@ -109,16 +110,15 @@ class CNAPs(QueryScored):
         if isinstance(learner.head, Linear):
             logits = F.linear(z, learner.head.weight, learner.head.bias)
         else:
-            with torch.autocast(z.device.type, enabled=False):
+            with in_own_precision(z):
                 apart = z[:, None] - learner.head.means  # which are not in bfloat16, and so neither is their difference
                 logits = -0.5 * torch.einsum("nkd,kde,nke->nk", apart, learner.head.precision, apart)
         # A class without support has no mean and is never predicted.
         return Categorical.among(learner.present, logits)
 
     def _fitted(self, z: Float[Tensor, "n d"], support: Examples) -> tuple[Mahalanobis, Bool[Tensor, " k"]]:
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
         member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
-        with torch.autocast(z.device.type, enabled=False):  # an inverse in bfloat16 would be none
+        with in_own_precision(z):
             means, present = class_means(z, support)
             of_class = covariances(z, member)
             of_task = covariances(z, support.mask.to(z.dtype)[None])

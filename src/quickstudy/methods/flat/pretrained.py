@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -41,4 +40,4 @@ class Pretrained(MetaLearner):
     ) -> tuple[Float[Tensor, "n d"], Statistics]:
         """Features of length 1, and the statistics they were computed with."""
         z, found = apply(self.net, None, x, mask=mask, statistics=statistics)
-        return F.normalize(z.to(torch.promote_types(z.dtype, torch.float32)), dim=-1), found
+        return F.normalize(z, dim=-1), found

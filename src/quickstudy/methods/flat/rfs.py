@@ -10,6 +10,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Count, Fraction, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -88,13 +89,13 @@ class RFS(Pretrained):
         z, statistics = self.unit(support.x, mask=support.mask)
         member = (support.y != 0) & support.mask[:, None]
         present = member.any(0)
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             weight = logistic_regression(_with_one(z), member, present, self.cost, self.steps)
         return Regression(weight, present, statistics)
 
     def predict(self, learner: Regression, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = self.unit(x, statistics=learner.statistics)
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             said = _with_one(z) @ learner.weight
         # A class without support was fitted to nothing and is never predicted.
         return Categorical.among(learner.present, said)

@@ -11,6 +11,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -62,19 +63,19 @@ class MetaOptNet(QueryScored):
 
     def adapt(self, support: Examples, *noise: Tensor) -> Machine:
         z, statistics = apply(self.net, None, support.x, mask=support.mask)
-        z = z.to(torch.promote_types(z.dtype, torch.float32)) * support.mask[:, None]
+        z = z * support.mask[:, None]
         member = (support.y != 0) & support.mask[:, None]
         present = member.any(0)
         if self.head == "ridge":
             return Machine(ridge(z, member.to(z.dtype), self.penalty), present, statistics)
         counted = support.mask[:, None] & present
-        with torch.autocast(z.device.type, enabled=False):  # a solution in bfloat16 would be none
+        with in_own_precision(z):
             alpha = multiclass_svm(z @ z.T, member.to(z.dtype), counted, self.bound)
             return Machine(z.T @ alpha, present, statistics)
 
     def predict(self, learner: Machine, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             said = self.log_scale.exp() * (z.to(learner.weight.dtype) @ learner.weight)
         # A class without support has no weights and is never predicted.
         return Categorical.among(learner.present, said)

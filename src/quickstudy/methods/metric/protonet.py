@@ -12,6 +12,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -79,7 +80,8 @@ class ProtoNet(QueryScored):
     def predict(self, learner: Prototypes, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         if self.distance == "cosine":
-            closeness = F.normalize(z, dim=-1) @ F.normalize(learner.means, dim=-1).T
+            with in_own_precision(z):
+                closeness = F.normalize(z, dim=-1) @ F.normalize(learner.means, dim=-1).T
         else:
             closeness = -squared_distances(z, learner.means)
         temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
@@ -91,9 +93,11 @@ def class_means(z: Float[Tensor, "n d"], support: Examples) -> tuple[Float[Tenso
     """The mean of each class's embeddings, and whether it has any."""
     member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
     count = member.sum(-1)
-    return member @ z / count.clamp(min=1)[:, None], count > 0
+    with in_own_precision(z):
+        return member @ z / count.clamp(min=1)[:, None], count > 0
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
     """Squared Euclidean distances. By hand: torch.cdist has no second derivative."""
-    return a.square().sum(-1, keepdim=True) - 2 * a @ b.T + b.square().sum(-1)
+    with in_own_precision(a):
+        return a.square().sum(-1, keepdim=True) - 2 * a @ b.T + b.square().sum(-1)

@@ -11,6 +11,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored, Tags
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likelihood
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -68,7 +69,7 @@ class R2D2(QueryScored):
 
     def predict(self, learner: Ridge, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
         z, _ = self._embed(x, statistics=learner.statistics)
-        with torch.autocast(z.device.type, enabled=False):
+        with in_own_precision(z):
             said = self.log_scale.exp() * (z @ learner.weight)
         # A class without support was fitted to nothing and is never predicted.
         return likelihood(self.likelihood, torch.where(learner.present, said, -torch.inf))
@@ -76,7 +77,6 @@ class R2D2(QueryScored):
     def _embed(
         self, x: Tensor, mask: Tensor | None = None, statistics: Statistics | None = None
     ) -> tuple[Float[Tensor, "n d"], Statistics]:
-        """Embeddings with a one at their end, for the regression's intercept, in float32 at least."""
+        """Embeddings with a one at their end, for the regression's intercept."""
         z, found = apply(self.net, None, x, mask=mask, statistics=statistics)
-        z = z.to(torch.promote_types(z.dtype, torch.float32))
         return torch.cat([z, z.new_ones(len(z), 1)], dim=1), found

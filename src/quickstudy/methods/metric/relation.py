@@ -10,6 +10,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.precision import at_least_single
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -73,7 +74,8 @@ class RelationNet(MetaLearner):
         said = self.predict(self.adapt(episode.support), query.x)
         if self.loss == "cross-entropy":
             return masked_mean(said.nll(query.y), query.mask)
-        error = (said.logits.sigmoid() - query.y.to(said.logits.dtype)).square()
+        scores = at_least_single(said.logits).sigmoid()
+        error = (scores - query.y.to(scores.dtype)).square()
         return masked_mean(error.sum(-1), query.mask)
 
     def adapt(self, support: Examples, *noise: Tensor) -> Sums:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.shapes import Float, Tensor
 
 __all__ = ["ridge"]
@@ -20,6 +21,6 @@ def ridge(x: Float[Tensor, "n d"], y: Float[Tensor, "n k"], penalty: Tensor | fl
         y: Y, what they shall give.
         penalty: λ, above 0.
     """
-    with torch.autocast(x.device.type, enabled=False):  # a solution in bfloat16 would be none
+    with in_own_precision(x):
         gram = x @ x.T + penalty * torch.eye(len(x), dtype=x.dtype, device=x.device)
         return x.T @ torch.cholesky_solve(y, torch.linalg.cholesky(gram))

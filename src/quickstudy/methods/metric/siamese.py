@@ -11,6 +11,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.nets.net import width_of
@@ -70,5 +71,6 @@ class Siamese(MetaLearner):
     def _logits(self, learner: Twins, x: Shaped[Tensor, "q *item"]) -> Float[Tensor, "q n"]:
         """Of each query's being alike to each support example."""
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
-        logits: Tensor = self.alike((z[:, None] - learner.keys).abs())
+        with in_own_precision(z):
+            logits: Tensor = self.alike((z[:, None] - learner.keys).abs())
         return logits.squeeze(-1)

@@ -1,0 +1,72 @@
+"""What autocast narrows: nets, and not what is made of their features."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from quickstudy import Categorical, registry
+from quickstudy.core.apply import apply
+from quickstudy.core.settings import load, owner_of
+from quickstudy.nets import MLP, Flatten
+from quickstudy.tasks.glyphs import Glyphs
+from quickstudy.train.run import RunSettings, build_method
+
+COMPARING = ["protonet", "matching", "siamese", "r2d2", "metaoptnet", "simpleshot", "dkt"]
+"""Methods that have no layers of their own before their logits, or compute theirs as exactly."""
+
+
+def narrow() -> torch.autocast:
+    return torch.autocast("cpu", torch.bfloat16)
+
+
+def test_a_net_computes_in_half_and_is_handed_on_in_single() -> None:
+    net, x = MLP((3,)), torch.randn(4, 3)
+    with narrow():
+        assert net(x).dtype == torch.bfloat16
+        assert apply(net, None, x)[0].dtype == torch.float32
+    assert apply(net.double(), None, x.double())[0].dtype == torch.float64
+
+
+def test_probabilities_are_of_the_logits_that_are_given() -> None:
+    """In bfloat16 their logarithms would have two or three digits."""
+    said = Categorical(torch.randn(50, 20).bfloat16())
+    y = torch.eye(20, dtype=torch.bool)[torch.arange(50) % 20]
+    exact = Categorical(said.logits.double())
+    with narrow():
+        torch.testing.assert_close(said.nll(y).double(), exact.nll(y), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(said.mean.double(), exact.mean, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", COMPARING)
+def test_what_is_made_of_features_is_as_without_autocast(name: str) -> None:
+    """Squared distances of hundreds differ by less than bfloat16 rounds: 256 and 257 are the same number."""
+    tasks = Glyphs(ways=5, shots=2, queries=3)
+    chosen = RunSettings(method=load("method", {"name": name}), tasks=tasks, net=load("net", {"name": "flatten"}))
+    method = build_method(chosen).eval()
+    assert any(isinstance(module, Flatten) for module in method.modules())
+    episode = next(tasks.source("test").batches(1))
+    support, query = (part._replace(x=part.x[0].float() / 255, y=part.y[0], mask=part.mask[0]) for part in episode)
+    said = [method.predict(method.adapt(support), query.x).mean]
+    with narrow():
+        said.append(method.predict(method.adapt(support), query.x).mean)
+    assert said[1].dtype == torch.float32
+    torch.testing.assert_close(said[1], said[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(set(registry.METHODS) - {"kernelpfn", "kernelmixture"}))
+def test_no_loss_is_computed_in_half(name: str) -> None:
+    """A loss near log 20 would be 2.98 or 3.00."""
+    chosen = load("method", {"name": name})
+    tags = owner_of(chosen).tags_with(chosen)
+    if tags.trains_on == "pool" or not tags.classification:
+        pytest.skip("it trains on flat batches, or has no classes")
+    tasks, net = Glyphs(ways=5, shots=1, queries=2), load("net", {"name": "conv4", "width": 8})
+    method = build_method(RunSettings(method=chosen, tasks=tasks, net=net))
+    episode = next(tasks.source("train").batches(1))
+    episode = type(episode)(
+        *(part._replace(x=part.x[0].float() / 255, y=part.y[0], mask=part.mask[0]) for part in episode)
+    )
+    noise = [torch.randn(method.noise_in_training)] if method.noise_in_training else []
+    with narrow():
+        assert method.meta_loss(episode, *noise).dtype == torch.float32
