@@ -93,6 +93,19 @@ def test_each_class_is_a_function_of_its_own(path):
     )
 
 
+def test_a_class_is_encoded_by_its_own_examples():
+    """The mean is not thinned by the examples of others, however many classes there are."""
+    torch.manual_seed(0)
+    method, episode = CNP(MLP((3,), hidden=(5,)), 4, width=8).double(), one()
+    support = episode.support
+    other = torch.where(support.y[:, 2:3], support.x, torch.randn_like(support.x))
+    said, again = (
+        method.predict(method.adapt(support._replace(x=x)), episode.query.x).logits for x in (support.x, other)
+    )
+    torch.testing.assert_close(said[:, 2], again[:, 2])
+    assert (said[:, 0] - again[:, 0]).abs().min() > 1e-6
+
+
 def test_a_class_without_support_is_never_predicted():
     torch.manual_seed(0)
     method, episode = CNP(MLP((3,), hidden=(5,)), 4, width=8).double(), one()

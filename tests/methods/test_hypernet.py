@@ -32,8 +32,11 @@ def codes_by_hand(method: HyperNet, x: torch.Tensor, y: torch.Tensor) -> torch.T
     """One code for each column of y."""
     z = method.net(x)
     of_each = method.encoder.of_each
-    means = [torch.stack([of_each(torch.cat([a, b[k : k + 1]])) for a, b in zip(z, y, strict=True)]).mean(0)
-             for k in range(y.shape[1])]  # fmt: skip
+    means = []
+    for k in range(y.shape[1]):
+        own = y[:, k] != 0 if method.likelihood == "categorical" else torch.ones(len(y), dtype=torch.bool)
+        pairs = zip(z[own], y[own], strict=True)
+        means.append(torch.stack([of_each(torch.cat([a, b[k : k + 1]])) for a, b in pairs]).mean(0))
     return method.norm(method.encoder.of_all(torch.stack(means)))
 
 

@@ -37,8 +37,9 @@ class CNP(MetaLearner):
     Scored by: the negative log-likelihood of what the decoder says of support and query (equation 4).
 
     Layers are as many and as wide as in the code of the transformer neural processes (Nguyen and Grover 2022), whose
-    protocol the task source "gp" follows. Each class is a function that is 1 at its examples; the decoder says its
-    logit. The paper's classifier has a place for each class instead, and so takes one number of classes.
+    protocol the task source "gp" follows. Each class is a function that is 1 at its examples, encoded by the mean of
+    those alone, as in the paper (section 4.3); the decoder says its logit. The paper's decoder reads the encodings of
+    all classes side by side instead, and so takes one number of classes.
 
     Args:
         net: What inputs are embedded by; "flatten" for places as they are.
@@ -75,7 +76,7 @@ class CNP(MetaLearner):
         super().__init__()
         features, values = width_of(net), functions.values_of(likelihood, outputs)
         self.net = net
-        self.path = make_path(path, features, values, width, heads)
+        self.path = make_path(path, features, values, width, heads, own=likelihood == "categorical")
         self.decoder = Decoder(features, width, width, layers, functions.numbers_said(likelihood, outputs))
         self.floor, self.scored, self.likelihood = floor, scored, likelihood
 

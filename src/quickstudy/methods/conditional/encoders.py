@@ -49,10 +49,14 @@ class SetEncoder(nn.Module):
         width: Of every layer.
         out: Numbers that come out; `width` unless told.
         heads: Of an attention of the examples to each other, before the mean; 0 for none.
+        own: Whether the mean is over the examples alone at which a function is not 0: those of a class.
     """
 
-    def __init__(self, features: int, values: int, width: int, *, out: int | None = None, heads: int = 0) -> None:
+    def __init__(
+        self, features: int, values: int, width: int, *, out: int | None = None, heads: int = 0, own: bool = False
+    ) -> None:
         super().__init__()
+        self.own = own
         self.of_each = _of_each(features + values, width, attentive=heads > 0)
         self.attention = Block(width, heads, width) if heads else None
         self.of_all = perceptron(width, width, out or width)
@@ -61,8 +65,8 @@ class SetEncoder(nn.Module):
         self, x: Float[Tensor, "n d"], y: Float[Tensor, "c n v"], mask: Bool[Tensor, " n"]
     ) -> Float[Tensor, "c w"]:
         h = _related(self.of_each(_beside(x, y)), self.attention, mask)
-        count = mask.sum().clamp(min=1)
-        mean = torch.where(mask[:, None], h, 0.0).sum(-2) / count
+        counted = (mask & (y != 0).any(-1) if self.own else mask.expand(len(y), -1))[..., None]
+        mean = torch.where(counted, h, 0.0).sum(-2) / counted.sum(-2).clamp(min=1)
         out: Tensor = self.of_all(mean)
         return out
 
@@ -99,9 +103,9 @@ class NoPath(Path):
 class MeanPath(Path):
     """Tells the same of every place: the set as one vector."""
 
-    def __init__(self, features: int, values: int, width: int) -> None:
+    def __init__(self, features: int, values: int, width: int, *, own: bool = False) -> None:
         super().__init__()
-        self.encoder = SetEncoder(features, values, width)
+        self.encoder = SetEncoder(features, values, width, own=own)
         self.width = width
 
     def encode(self, x: Float[Tensor, "n d"], y: Float[Tensor, "c n v"], mask: Bool[Tensor, " n"]) -> Code:
@@ -135,11 +139,15 @@ class AttentivePath(Path):
         return read
 
 
-def make_path(kind: Literal["none", "mean", "attention"], features: int, values: int, width: int, heads: int) -> Path:
+def make_path(
+    kind: Literal["none", "mean", "attention"], features: int, values: int, width: int, heads: int, *, own: bool = False
+) -> Path:
     """The path of this name."""
     if kind == "none":
         return NoPath()
-    return MeanPath(features, values, width) if kind == "mean" else AttentivePath(features, values, width, heads)
+    if kind == "mean":
+        return MeanPath(features, values, width, own=own)
+    return AttentivePath(features, values, width, heads)
 
 
 class Normal(NamedTuple):
@@ -152,9 +160,11 @@ class Normal(NamedTuple):
 class LatentEncoder(nn.Module):
     """A set as a normal distribution of codes. Deviations stay between 0.1 and 1, as in the published code."""
 
-    def __init__(self, features: int, values: int, width: int, latent: int, heads: int = 0) -> None:
+    def __init__(
+        self, features: int, values: int, width: int, latent: int, heads: int = 0, *, own: bool = False
+    ) -> None:
         super().__init__()
-        self.encoder = SetEncoder(features, values, width, out=2 * latent, heads=heads)
+        self.encoder = SetEncoder(features, values, width, out=2 * latent, heads=heads, own=own)
 
     def forward(self, x: Float[Tensor, "n d"], y: Float[Tensor, "c n v"], mask: Bool[Tensor, " n"]) -> Normal:
         mean, spread = self.encoder(x, y, mask).chunk(2, dim=-1)

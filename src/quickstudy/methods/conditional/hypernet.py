@@ -80,7 +80,7 @@ class HyperNet(QueryScored):
         features = width_of(net)
         self.rows = functions.values_of(likelihood, outputs)
         self.net = net
-        self.encoder = SetEncoder(features, self.rows, width, heads=heads)
+        self.encoder = SetEncoder(features, self.rows, width, heads=heads, own=likelihood == "categorical")
         self.norm = nn.LayerNorm(width)  # so that what is written has the variance that it starts with
         self.hidden = nn.Linear(features, hidden) if writes == "low-rank" else None
         self.left = _writer(width, hidden * rank) if writes == "low-rank" else None

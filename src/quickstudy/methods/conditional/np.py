@@ -88,8 +88,9 @@ class NP(MetaLearner):
         features, values = width_of(net), functions.values_of(likelihood, outputs)
         attends = heads if path == "attention" else 0
         self.net = net
-        self.path = make_path(path, features, values, width, heads)
-        self.encoder = LatentEncoder(features, values, width, latent, attends)
+        own = likelihood == "categorical"
+        self.path = make_path(path, features, values, width, heads, own=own)
+        self.encoder = LatentEncoder(features, values, width, latent, attends, own=own)
         told = latent + self.path.width
         self.decoder = Decoder(features, told, width, layers, functions.numbers_said(likelihood, outputs))
         self.latent, self.samples, self.training_samples = latent, samples, training_samples
