@@ -303,16 +303,15 @@ def bayesian(record: Record) -> list[Row]:
                 covers if asked else None,
             )
         )
-        if "together" in away:
-            apart = away["together minus MAML's"]
-            rows.append(
-                Row(
-                    f"{name}: NLL of all values there at once, a value{'; minus MAML' if beside else ''}",
-                    shown(away["together"], 2) + (f"; {shown(apart, 2)}" if beside else ""),
-                    "below MAML's, with the interval of the difference (our reading)" if asked else "",
-                    apart["high"] < 0 if asked else None,
-                )
+        apart = away["together minus MAML's"]
+        rows.append(
+            Row(
+                f"{name}: NLL of all values there at once, a value{'; minus MAML' if beside else ''}",
+                shown(away["together"], 2) + (f"; {shown(apart, 2)}" if beside else ""),
+                "below MAML's, with the interval of the difference (our reading)" if asked else "",
+                apart["high"] < 0 if asked else None,
             )
+        )
     return rows
 
 

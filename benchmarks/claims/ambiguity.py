@@ -105,14 +105,12 @@ def _measured(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
         told = list(_asks(method, val, asked.tasks))
         scale = cheapest(lambda s, told=told: _nll(told, s), 0.05, 20.0)
         of_all = cheapest(lambda s, told=told: float(np.nanmean(_together(told, s))), 0.05, 20.0)
-        found = _values(_asks(method, test, asked.tasks), scale)
-        found["elsewhere/together"] = _together(_asks(method, test, asked.tasks), of_all)
+        found = _values(list(_asks(method, test, asked.tasks)), scale, of_all)
         beside = beside or found  # MAML is the first
         figures[name] = {"deviations times": scale, "together, times": of_all} | _told(found, beside)
-    found = _values(_exact(test, asked.tasks), 1.0)
-    found["elsewhere/together"] = _together(_exact(test, asked.tasks), 1.0)
+    found = _values(list(_exact(test, asked.tasks)), 1.0, 1.0)
     figures["exact"] = {"deviations times": 1.0, "together, times": 1.0} | _told(found, beside)
-    shown = [(where, what) for where in ("window", "elsewhere") for what in FIGURES] + [("elsewhere", "together")]
+    shown = [(where, what) for where in ("window", "elsewhere") for what in FIGURES] + [("elsewhere", TOGETHER)]
     columns = ["scaled", *(f"{what}, {where}" for where, what in shown)]
     rows = [
         [name, f"{each['deviations times']:.2f}", *(f"{each[where][what]['mean']:.3f}" for where, what in shown)]
@@ -124,8 +122,10 @@ def _measured(runs: Budgeted, asked: argparse.Namespace) -> dict[str, Any]:
 
 FIGURES = ("coverage", "width", "nll", "error", "best member's error")
 ABOVE = "nll minus MAML's"
+TOGETHER = "together"
 
-Asked = Iterable[tuple[Episode, Gaussian | Mixture]]
+Answers = tuple[Episode, Gaussian | Mixture]
+Asked = Iterable[Answers]
 
 
 def _asks(method: MetaLearner, source: TaskSource, tasks: int) -> Asked:
@@ -147,7 +147,7 @@ def _nll(asks: Asked, scale: float) -> float:
     return float(torch.cat(each).mean())
 
 
-def _values(asks: Asked, scale: float) -> Figures:
+def _values(asks: list[Answers], scale: float, of_all: float) -> Figures:
     """Of each task, the mean of each figure over its queries in the window and over those elsewhere."""
     rows = []
     for episodes, said in asks:
@@ -169,7 +169,7 @@ def _values(asks: Asked, scale: float) -> Figures:
         f"{where}/{name}": found[:, i, at]
         for at, where in enumerate(("window", "elsewhere"))
         for i, name in enumerate(FIGURES)
-    }
+    } | {f"elsewhere/{TOGETHER}": _together(asks, of_all)}
 
 
 def _near(episode: Episode) -> torch.Tensor:
@@ -209,7 +209,8 @@ def _told(values: Figures, beside: Figures) -> dict[str, Any]:
     """
     found: dict[str, Any] = {"window": {}, "elsewhere": {}}
     apart = {f"{where}/{ABOVE}": values[f"{where}/nll"] - beside[f"{where}/nll"] for where in found}
-    apart["elsewhere/together minus MAML's"] = values["elsewhere/together"] - beside["elsewhere/together"]
+    of_all = f"elsewhere/{TOGETHER}"
+    apart[f"{of_all} minus MAML's"] = values[of_all] - beside[of_all]
     for key, each in (values | apart).items():
         where, name = key.split("/")
         known = each[np.isfinite(each)]

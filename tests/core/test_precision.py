@@ -6,10 +6,14 @@ import pytest
 import torch
 
 from quickstudy import Categorical, registry
+from quickstudy.core import tree
 from quickstudy.core.apply import apply
+from quickstudy.core.episode import Episode, to_device
 from quickstudy.core.settings import load, owner_of
+from quickstudy.methods.flat.teacher import divergence
 from quickstudy.nets import MLP, Flatten
 from quickstudy.tasks.glyphs import Glyphs
+from quickstudy.tasks.source import Split
 from quickstudy.train.run import RunSettings, build_method
 
 COMPARING = ["protonet", "matching", "siamese", "r2d2", "metaoptnet", "simpleshot", "dkt"]
@@ -18,6 +22,11 @@ COMPARING = ["protonet", "matching", "siamese", "r2d2", "metaoptnet", "simplesho
 
 def narrow() -> torch.autocast:
     return torch.autocast("cpu", torch.bfloat16)
+
+
+def first(tasks: Glyphs, split: Split) -> Episode:
+    """The first task."""
+    return tree.map_leaves(lambda leaf: leaf[0], to_device(tasks.source(split).batch([0]), "cpu"))
 
 
 def test_a_net_computes_in_half_and_is_handed_on_in_single() -> None:
@@ -45,13 +54,19 @@ def test_what_is_made_of_features_is_as_without_autocast(name: str) -> None:
     chosen = RunSettings(method=load("method", {"name": name}), tasks=tasks, net=load("net", {"name": "flatten"}))
     method = build_method(chosen).eval()
     assert any(isinstance(module, Flatten) for module in method.modules())
-    episode = next(tasks.source("test").batches(1))
-    support, query = (part._replace(x=part.x[0].float() / 255, y=part.y[0], mask=part.mask[0]) for part in episode)
+    support, query = first(tasks, "test")
     said = [method.predict(method.adapt(support), query.x).mean]
     with narrow():
         said.append(method.predict(method.adapt(support), query.x).mean)
     assert said[1].dtype == torch.float32
     torch.testing.assert_close(said[1], said[0], rtol=1e-4, atol=1e-5)
+
+
+def test_a_teacher_is_followed_in_single() -> None:
+    told, said = torch.randn(2, 50, 20).bfloat16()
+    exact = divergence(told.double(), said.double(), 2.0)
+    torch.testing.assert_close(divergence(told.float(), said.float(), 2.0).double(), exact, rtol=1e-4, atol=1e-5)
+    assert divergence(told, said, 2.0).dtype == torch.float32
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.METHODS) - {"kernelpfn", "kernelmixture"}))
@@ -63,10 +78,7 @@ def test_no_loss_is_computed_in_half(name: str) -> None:
         pytest.skip("it trains on flat batches, or has no classes")
     tasks, net = Glyphs(ways=5, shots=1, queries=2), load("net", {"name": "conv4", "width": 8})
     method = build_method(RunSettings(method=chosen, tasks=tasks, net=net))
-    episode = next(tasks.source("train").batches(1))
-    episode = type(episode)(
-        *(part._replace(x=part.x[0].float() / 255, y=part.y[0], mask=part.mask[0]) for part in episode)
-    )
+    episode = first(tasks, "train")
     noise = [torch.randn(method.noise_in_training)] if method.noise_in_training else []
     with narrow():
         assert method.meta_loss(episode, *noise).dtype == torch.float32

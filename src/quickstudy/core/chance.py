@@ -41,15 +41,15 @@ def key(*parts: Any) -> int:
 
 def philox(counter: NDArray[np.uint64], key: int) -> NDArray[np.uint64]:
     """The 4x32-10 block function: counters [4, m] of 32-bit words (in uint64) to random words [4, m]."""
-    words = counter.copy()
+    drawn = counter.copy()
     for start in range(0, counter.shape[1], _BLOCK):
-        _rounds(words[:, start : start + _BLOCK], key)
-    return words
+        _rounds(drawn[:, start : start + _BLOCK], key)
+    return drawn
 
 
-def _rounds(words: NDArray[np.uint64], key: int) -> None:
+def _rounds(counter: NDArray[np.uint64], key: int) -> None:
     """The ten rounds, in place: with a new array for each operation they take three times as long."""
-    c0, c1, c2, c3 = words
+    c0, c1, c2, c3 = counter
     p0, p1 = np.empty_like(c0), np.empty_like(c2)
     k0, k1 = key & 0xFFFFFFFF, key >> 32
     for _ in range(10):

@@ -111,7 +111,7 @@ class CNAPs(QueryScored):
             logits = F.linear(z, learner.head.weight, learner.head.bias)
         else:
             with in_own_precision(z):
-                apart = z[:, None] - learner.head.means  # which are not in bfloat16, and so neither is their difference
+                apart = z[:, None] - learner.head.means
                 logits = -0.5 * torch.einsum("nkd,kde,nke->nk", apart, learner.head.precision, apart)
         # A class without support has no mean and is never predicted.
         return Categorical.among(learner.present, logits)

@@ -9,12 +9,14 @@ from torch import nn
 
 from quickstudy.core.apply import Statistics
 from quickstudy.core.episode import Examples, masked_mean
+from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Choice, Count, Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.inner import Adam, Rule, descend
 from quickstudy.inner.rules import Params, refuse_learned
 from quickstudy.methods.flat.pretrained import Pretrained
+from quickstudy.methods.metric.protonet import class_means
 
 __all__ = ["BaselinePlusPlus", "Directions"]
 
@@ -66,15 +68,13 @@ class BaselinePlusPlus(Pretrained):
 
     def adapt(self, support: Examples, *noise: Tensor) -> Directions:
         z, statistics = self.unit(support.x, mask=support.mask)
-        member = (support.y != 0) & support.mask[:, None]
-        present, weight = member.any(0), member.to(z.dtype).T
-        start = {"weight": weight @ z / weight.sum(-1, keepdim=True).clamp(min=1)}
+        means, present = class_means(z, support)
 
         def loss(params: Params, z: Tensor, support: Examples, present: Tensor) -> Tensor:
             return masked_mean(self._said(z, params["weight"], present).nll(support.y), support.mask)
 
         data = (z, support, present)
-        end = descend(loss, start, data, rule=self.rule, steps=self.steps, gradient="first-order")
+        end = descend(loss, {"weight": means}, data, rule=self.rule, steps=self.steps, gradient="first-order")
         return Directions(end["weight"], present, statistics)
 
     def predict(self, learner: Directions, x: Shaped[Tensor, "n *item"]) -> Categorical:
@@ -86,4 +86,5 @@ class BaselinePlusPlus(Pretrained):
         return Categorical.among(present, self._cosines(z, weight))
 
     def _cosines(self, z: Float[Tensor, "n d"], weight: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
-        return self.scale * (z @ F.normalize(weight, dim=-1).T)
+        with in_own_precision(z):
+            return self.scale * (z @ F.normalize(weight, dim=-1).T)

@@ -8,6 +8,7 @@ from torch import nn
 
 from quickstudy.core.apply import apply
 from quickstudy.core.learner import MetaLearner
+from quickstudy.core.precision import at_least_single
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.methods.flat.pretrained import Pretrained
@@ -64,8 +65,8 @@ class Teacher(nn.Module):
 
 def divergence(told: Float[Tensor, "n c"], said: Float[Tensor, "n c"], softness: float) -> Float[Tensor, " n"]:
     """τ² · KL of softmax(said / τ) from softmax(told / τ), for each example (Hinton et al. 2015)."""
-    target, log_p = (told / softness).softmax(-1), (said / softness).log_softmax(-1)
-    return softness**2 * (target * ((told / softness).log_softmax(-1) - log_p)).sum(-1)
+    told, said = (at_least_single(logits) / softness for logits in (told, said))
+    return softness**2 * (told.softmax(-1) * (told.log_softmax(-1) - said.log_softmax(-1))).sum(-1)
 
 
 def _held(module: nn.Module) -> nn.Module:

@@ -19,6 +19,7 @@ from quickstudy.inner import SGD, Gradient, Rule
 from quickstudy.inner.rules import Params
 from quickstudy.methods.gradient import body_and_head
 from quickstudy.methods.gradient.body_and_head import Adapted, given, kept
+from quickstudy.methods.metric.protonet import class_means
 from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["ProtoMAML"]
@@ -92,10 +93,8 @@ class ProtoMAML(QueryScored):
 
     def _head(self, support: Examples) -> Params:
         z, _ = apply(self.net, None, support.x, mask=support.mask)
-        member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
-        count = member.sum(-1)
-        means = member @ z / count.clamp(min=1)[:, None]
-        bias = torch.where(count > 0, -means.square().sum(-1), FAR)
+        means, present = class_means(z, support)
+        bias = torch.where(present, -means.square().sum(-1), FAR)
         return {"head.weight": 2 * means, "head.bias": bias}
 
 

@@ -6,17 +6,16 @@ import math
 from typing import Literal, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored
-from quickstudy.core.precision import in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.metric.context import QueryContext, SupportContext
+from quickstudy.methods.metric.protonet import cosines
 from quickstudy.nets.net import width_of
 
 __all__ = ["Matches", "MatchingNet"]
@@ -72,8 +71,7 @@ class MatchingNet(QueryScored):
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         if self.query_context is not None:
             z = self.query_context(z, learner.keys, learner.member.any(-1))
-        with in_own_precision(z):
-            closeness = self.log_scale.exp() * (F.normalize(z, dim=-1) @ F.normalize(learner.keys, dim=-1).T)
+        closeness = self.log_scale.exp() * cosines(z, learner.keys)
         votes = torch.where(learner.member, closeness[:, :, None], NEVER).logsumexp(1)
         # A class without support gets no vote.
         return Categorical.among(learner.member.any(0), votes)

@@ -76,6 +76,6 @@ class MetaOptNet(QueryScored):
     def predict(self, learner: Machine, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         with in_own_precision(z):
-            said = self.log_scale.exp() * (z.to(learner.weight.dtype) @ learner.weight)
+            said = self.log_scale.exp() * (z @ learner.weight)
         # A class without support has no weights and is never predicted.
         return Categorical.among(learner.present, said)

@@ -17,7 +17,7 @@ from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Rate
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 
-__all__ = ["ProtoNet", "Prototypes", "class_means", "squared_distances"]
+__all__ = ["ProtoNet", "Prototypes", "class_means", "cosines", "squared_distances"]
 
 
 class Prototypes(NamedTuple):
@@ -79,11 +79,7 @@ class ProtoNet(QueryScored):
 
     def predict(self, learner: Prototypes, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
-        if self.distance == "cosine":
-            with in_own_precision(z):
-                closeness = F.normalize(z, dim=-1) @ F.normalize(learner.means, dim=-1).T
-        else:
-            closeness = -squared_distances(z, learner.means)
+        closeness = cosines(z, learner.means) if self.distance == "cosine" else -squared_distances(z, learner.means)
         temperature = self.temperature if self.log_temperature is None else self.log_temperature.exp()
         # A class without support has no prototype and is never predicted.
         return Categorical.among(learner.present, closeness / temperature)
@@ -95,6 +91,12 @@ def class_means(z: Float[Tensor, "n d"], support: Examples) -> tuple[Float[Tenso
     count = member.sum(-1)
     with in_own_precision(z):
         return member @ z / count.clamp(min=1)[:, None], count > 0
+
+
+def cosines(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:
+    """Of the angles between vectors."""
+    with in_own_precision(a):
+        return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
 
 
 def squared_distances(a: Float[Tensor, "n d"], b: Float[Tensor, "k d"]) -> Float[Tensor, "n k"]:

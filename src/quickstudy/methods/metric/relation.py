@@ -10,7 +10,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.precision import at_least_single
+from quickstudy.core.precision import at_least_single, in_own_precision
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -83,7 +83,8 @@ class RelationNet(MetaLearner):
         member = (support.y.to(z.dtype) * support.mask.to(z.dtype)[:, None]).T
         count = member.sum(-1)
         weight = member if self.pooling == "sum" else member / count.clamp(min=1)[:, None]
-        return Sums(weight @ z, count > 0, statistics)
+        with in_own_precision(z):
+            return Sums(weight @ z, count > 0, statistics)
 
     def predict(self, learner: Sums, x: Shaped[Tensor, "n *item"]) -> Categorical:
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
