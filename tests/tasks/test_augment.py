@@ -1,4 +1,4 @@
-"""Training images are mirrored and moved, as functions of their episode's number; what is asked of is never changed."""
+"""Training images are changed, as functions of their episode's number; what is asked of is never changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 
 from quickstudy.core.settings import settings
 from quickstudy.tasks.augment import augmented
-from quickstudy.tasks.fewshot import PhotographTasks
+from quickstudy.tasks.fewshot import ImageTasks
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.splits import Splits
 
@@ -24,7 +24,7 @@ def numbered(count: int) -> np.ndarray:
 
 
 @settings
-class Photographs(PhotographTasks):
+class Photographs(ImageTasks):
     """Three splits of numbered images."""
 
     def pools(self) -> Splits:
@@ -67,7 +67,30 @@ def test_what_lay_outside_is_the_image_mirrored_at_its_edge():
     assert found == allowed
 
 
-@pytest.mark.parametrize("augment", ["flip", "flip-crop"])
+def test_affine_turns_stretches_and_moves_as_far_as_it_says():
+    # Two slopes, of 8 a pixel, say where each pixel of the new image comes from; it is wider than high, so that turning
+    # in halves of the frame would show.
+    height, width = 24, 30
+    rows, columns = np.indices((height, width))
+    images = np.tile(np.stack([8 * rows, 8 * columns]).astype(np.uint8), (400, 1, 1, 1))
+    from_rows, from_columns = augmented(images, WORDS, "affine").transpose(1, 0, 2, 3) / 8
+    middle = (slice(8, 16), slice(10, 20))  # what came from within the frame, whatever the word
+    at = np.stack([columns[middle] - (width - 1) / 2, rows[middle] - (height - 1) / 2, np.ones((8, 10))], axis=-1)
+    centred = (from_columns - (width - 1) / 2, from_rows - (height - 1) / 2)
+    across, down = (np.linalg.lstsq(at.reshape(-1, 3), f[:, *middle].reshape(400, -1).T)[0].T for f in centred)
+    turns = np.stack([np.arctan2(-across[:, 1], across[:, 0]), np.arctan2(down[:, 0], down[:, 1])])
+    assert turns[0] == pytest.approx(turns[1], abs=0.02)  # no shear
+    sides = np.stack([np.hypot(*across[:, :2].T), np.hypot(*down[:, :2].T)])
+    shifts = np.stack([across[:, 2] / width, down[:, 2] / height])
+    for found, most in ((turns, np.pi / 16), (sides - 1, 0.1), (shifts, 0.1)):
+        assert abs(found).max() == pytest.approx(most, rel=0.1)
+        assert abs(found.mean(1)).max() < 0.1 * most
+        assert found.std(1) == pytest.approx(most / np.sqrt(3), rel=0.1)  # even over the range
+    parts = np.corrcoef(np.stack([turns[0], *sides, *shifts]))
+    assert abs(parts - np.eye(5)).max() < 0.2  # each by bits of its own
+
+
+@pytest.mark.parametrize("augment", ["flip", "flip-crop", "affine"])
 def test_episodes_are_functions_of_their_numbers(augment: str):
     source = Photographs(ways=3, shots=2, queries=2, augment=augment).source("train")
     whole = source.batch(range(8))

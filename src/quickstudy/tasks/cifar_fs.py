@@ -17,7 +17,7 @@ from quickstudy.core.settings import settings
 from quickstudy.errors import DataError
 from quickstudy.tasks.cache import cached_array, data_folder
 from quickstudy.tasks.download import checksum, download
-from quickstudy.tasks.fewshot import PhotographTasks
+from quickstudy.tasks.fewshot import ImageTasks
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.splits import Splits, check_splits
 
@@ -53,7 +53,7 @@ NAMES = sorted(name for names in SPLIT.values() for name in names)
 
 
 @settings
-class CifarFS(PhotographTasks):
+class CifarFS(ImageTasks):
     """Colour photographs of 100 kinds of things, 32 by 32: 64 for training, 16 and 20 (Bertinetto et al. 2019).
 
     Read from `QUICKSTUDY_DATA/cifar_fs`: either the original `cifar-100-binary.tar.gz`, or .npz archives that hold

@@ -20,7 +20,7 @@ from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.source import Indices, Split, Tasks, TaskSource
 from quickstudy.tasks.splits import Splits, check_splits
 
-__all__ = ["ArrayTasks", "FewShotSource", "FewShotTasks", "FlatSource", "PhotographTasks", "Sizes"]
+__all__ = ["ArrayTasks", "FewShotSource", "FewShotTasks", "FlatSource", "ImageTasks", "Sizes"]
 
 Sizes = Size | tuple[Size, Size]
 """A fixed number, or the (lowest, highest) of a range that is drawn from, both included."""
@@ -87,12 +87,13 @@ def _joined(*pools: Pool) -> Pool:
 
 
 @settings
-class PhotographTasks(FewShotTasks):
-    """Few-shot tasks of photographs, which may be changed at random for training."""
+class ImageTasks(FewShotTasks):
+    """Few-shot tasks of images, which may be changed at random for training."""
 
     augment: Augmentation = "none"
     """What is done to each training image at random: nothing; "flip" mirrors every other one; "flip-crop" moves the
-    frame too, by up to an eighth each way. Validation and test images are never changed."""
+    frame too, by up to an eighth each way; "affine" turns, stretches and moves it a little, which suits characters.
+    Validation and test images are never changed."""
 
     def _augment(self, split: Split) -> Augmentation:
         return self.augment if split in ("train", "train+val") else "none"

@@ -17,7 +17,7 @@ from quickstudy.core import chance
 from quickstudy.core.settings import Fraction, Size, settings
 from quickstudy.errors import DataError
 from quickstudy.tasks.cache import cached_array
-from quickstudy.tasks.fewshot import PhotographTasks
+from quickstudy.tasks.fewshot import ImageTasks
 from quickstudy.tasks.images import Invert, class_folders, dark_on_bright, decode
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.splits import Splits, check_fractions, check_splits, dealt
@@ -34,7 +34,7 @@ _Place = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute(
 
 
 @settings
-class Folder(PhotographTasks):
+class Folder(ImageTasks):
     """Images in folders, one folder a class: `class/x.png`, or `split/class/x.png` with train, val and test.
 
     Without folders for the splits, classes are dealt to them by a hash of their names: the same on every machine, and
@@ -60,7 +60,7 @@ class Folder(PhotographTasks):
     """The fraction of classes for testing, where the folder has no splits of its own."""
 
     def __post_init__(self) -> None:
-        PhotographTasks.__post_init__(self)
+        ImageTasks.__post_init__(self)
         check_fractions(self.val_fraction, self.test_fraction)
 
     def pools(self) -> Splits:

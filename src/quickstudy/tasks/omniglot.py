@@ -20,7 +20,7 @@ from quickstudy.core.settings import settings
 from quickstudy.errors import DataError
 from quickstudy.tasks.cache import cached_array, data_folder
 from quickstudy.tasks.download import download
-from quickstudy.tasks.fewshot import FewShotTasks
+from quickstudy.tasks.fewshot import ImageTasks
 from quickstudy.tasks.pool import Pool
 from quickstudy.tasks.splits import Splits, check_splits
 
@@ -109,7 +109,7 @@ BACKGROUND_VAL = (
 
 
 @settings
-class Omniglot(FewShotTasks):
+class Omniglot(ImageTasks):
     """Handwritten characters of 50 alphabets, 20 drawings each (Lake et al. 2015), 28 by 28.
 
     Three splits are in use, and results on one say nothing of another:
