@@ -12,10 +12,13 @@ import torch
 
 from bundle.made import bundle_of, episode_of, labels_of, subject_of, toy
 from quickstudy.bundle import export
+from quickstudy.bundle.calibration import Calibration
 from quickstudy.bundle.export import NOTES, write
 from quickstudy.bundle.program import adapting, specialised
 from quickstudy.errors import BundleError, ExtraError, SettingsError
+from quickstudy.evaluate.novelty import Detector
 
+CALIBRATIONS = [Calibration(5, 3, Detector("energy over support", -0.5, 0.9), 2.5)]
 FEW: dict[str, dict[str, Any]] = {"maml": {"steps": 2}, "protonet": {}}
 """Fewer steps make quicker exports."""
 
@@ -29,9 +32,9 @@ def opened(path: Path) -> tuple[Any, dict[str, Any]]:
 
 @pytest.mark.parametrize("name", ["maml", "protonet"])
 def test_adapting_is_what_the_bundle_does(name: str, tmp_path: Path) -> None:
-    """Uneven shots and a missing class, in an archive that is opened again."""
+    """Uneven shots and a missing class, at a temperature, in an archive that is opened again."""
     subject = subject_of(name, "categorical", **FEW[name])
-    bundle = bundle_of(subject)
+    bundle = bundle_of(subject, calibrations=CALIBRATIONS)
     episode = episode_of(subject)
     program = adapting(bundle, ways=5, shots=3, queries=len(episode.query.x))
     assert write(program, tmp_path / "p.pt2") < 1e-5
@@ -52,14 +55,16 @@ def test_adapting_is_what_the_bundle_does(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["maml", "dkt"])
 def test_a_specialised_learner(name: str, tmp_path: Path) -> None:
-    bundle, subject = toy(name)
+    bundle, subject = toy(name, calibrations=CALIBRATIONS)
     episode = episode_of(subject)
     learner = bundle.adapt(episode.support.x, labels_of(episode))
     assert write(specialised(bundle, learner, [*"abcde"], batch=4), tmp_path / "l.pt2") < 1e-5
     run, notes = opened(tmp_path / "l.pt2")
     assert notes["classes"] == [*"abcde"]
-    (said,) = run(episode.query.x[:4])
-    torch.testing.assert_close(said, bundle.predict(learner, episode.query.x[:4]).mean, atol=1e-5, rtol=0)
+    said, margin = run(episode.query.x[:4])
+    expected = bundle.predict(learner, episode.query.x[:4])
+    torch.testing.assert_close(said, expected.mean, atol=1e-5, rtol=0)
+    torch.testing.assert_close(margin, bundle.margins(learner, expected), atol=1e-5, rtol=0)
 
 
 def test_real_values(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ import yaml
 
 from bundle.made import bundle_of, episode_of, glyphs_run, labels_of, subject_of, toy
 from quickstudy import Bundle, ProtoNet, registry
+from quickstudy.bundle.calibration import Calibration
 from quickstudy.bundle.folder import CARD, MANIFEST, WEIGHTS
 from quickstudy.bundle.manifest import render, seal_of, version_of
-from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core import files
 from quickstudy.encoders import ImageEncoder, VectorEncoder
 from quickstudy.errors import BundleError
@@ -43,7 +43,7 @@ def test_every_method_comes_back_as_it_was(name: str, tmp_path: Path) -> None:
 
 
 def test_nothing_is_lost(tmp_path: Path) -> None:
-    known = (Threshold(5, 1, Detector("energy over support", -1.5e-05, 0.75)),)
+    found = (Calibration(5, 1, Detector("energy over support", -1.5e-05, 0.75), 1.3),)
     provenance = {"evaluation": None, "training": {"step": 3, "rate": 1e-05}, "data": "0123456789abcdef"}
     labels = [
         "α",
@@ -59,10 +59,10 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
         "\U0001f600",
         "\x07",
     ]
-    bundle, _ = toy("maml", known=known, provenance=provenance, labels=labels, licence="Apache-2.0")
+    bundle, _ = toy("maml", calibrations=found, provenance=provenance, labels=labels, licence="Apache-2.0")
     bundle.save(tmp_path / "b")
     again = Bundle.load(tmp_path / "b")
-    for name in ("name", "outputs", "likelihood", "parts", "known", "provenance", "licence", "encoder"):
+    for name in ("name", "outputs", "likelihood", "parts", "calibrations", "provenance", "licence", "encoder"):
         assert getattr(again, name) == getattr(bundle, name), name
     assert again.labels == tuple(labels)
     again.save(tmp_path / "c")
@@ -98,7 +98,7 @@ def test_a_run_is_a_bundle(tmp_path: Path) -> None:
     bundle.save(tmp_path / "b")
     again = Bundle.open(tmp_path / "b")
     assert again.version == bundle.version
-    assert not (tmp_path / "run" / "novelty.json").exists()  # nothing is calibrated unless asked for
+    assert not (tmp_path / "run" / "calibration.json").exists()  # nothing is calibrated unless asked for
     x = torch.rand(4, 1, 28, 28)
     said = [each.predict(each.adapt(x, [0, 1, 0, 1]), x).mean for each in (bundle, again)]
     assert torch.equal(*said)
@@ -107,10 +107,10 @@ def test_a_run_is_a_bundle(tmp_path: Path) -> None:
 def test_thresholds_come_along(tmp_path: Path) -> None:
     run = glyphs_run(tmp_path / "run")
     bundle = Bundle.of_run(run, sizes=[(2, 1), (5, 1), (10**6, 1)])
-    assert [(each.ways, each.shots) for each in bundle.known][:2] == [(2, 1), (5, 1)]
+    assert [(each.ways, each.shots) for each in bundle.calibrations][:2] == [(2, 1), (5, 1)]
     bundle.save(tmp_path / "b")
     again = Bundle.load(tmp_path / "b")
-    assert again.known == bundle.known
+    assert again.calibrations == bundle.calibrations
     x = torch.rand(4, 1, 28, 28)
     learner = again.adapt(x, [0, 1, 0, 1])
     margins = again.margins(learner, again.predict(learner, x))

@@ -50,7 +50,7 @@ def test_bytes_of_learners_made_together(name: str) -> None:
 
 def learner(state: Any = None) -> Learner:
     state = {"a": torch.ones(2), "b": [torch.zeros(1, dtype=torch.bool), ()]} if state is None else state
-    return Learner(state, 3, "0123456789ab", Cutoff("energy", -1.25))
+    return Learner(state, 3, "0123456789ab", Cutoff("energy", -1.25), 1.5)
 
 
 def test_bytes_of_equal_learners_are_equal() -> None:
@@ -62,6 +62,15 @@ def test_shared_memory_is_no_obstacle() -> None:
     again = Learner.from_bytes(learner((base, base[2:], base.view(2, 3).T)).to_bytes())
     assert torch.equal(again.state[1], base[2:])
     assert torch.equal(again.state[2], base.view(2, 3).T)
+
+
+def test_a_learner_from_before_there_were_temperatures_has_none() -> None:
+    content = learner().to_bytes()
+    size = int.from_bytes(content[:8], "little")
+    told = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["learner"])
+    assert told.pop("temperature") == 1.5
+    kept = safetensors.torch.load(content)
+    assert Learner.from_bytes(safetensors.torch.save(kept, {"learner": json.dumps(told)})).temperature == 1.0
 
 
 def test_only_tensors() -> None:
@@ -87,6 +96,7 @@ def changed(**notes: Any) -> bytes:
         (learner().to_bytes() + b"0", "not a whole learner"),
         (safetensors.torch.save({"0": torch.ones(1)}), "__metadata__"),
         (changed(format=2), "format 2, where this quickstudy reads format 1"),
+        (changed(temperature=0.0), "a temperature of 0.0"),
         (changed(extra=1), r"unknown entries \['extra'\]"),
         (changed(state=0), "tensors that have no place"),
         (changed(state={"tuple": [0, 0]}), "KeyError"),

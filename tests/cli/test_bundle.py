@@ -43,7 +43,7 @@ def test_a_run_becomes_a_bundle(capsys: pytest.CaptureFixture[str]) -> None:
     out = capsys.readouterr().out
     made = Bundle.load("letters")
     assert (made.name, made.licence) == ("letters", "MIT")
-    assert [(each.ways, each.shots) for each in made.known] == [(2, 1), (5, 1)]
+    assert [(each.ways, each.shots) for each in made.calibrations] == [(2, 1), (5, 1)]
     assert made.version in out
     assert "protonet on mlp" in out
     assert "quickstudy adapt letters" in out
@@ -72,7 +72,7 @@ def test_adapt_with_a_bundle_is_adapt_with_its_run(capsys: pytest.CaptureFixture
 
 def test_adapt_with_a_bundle_takes_ink_on_paper(capsys: pytest.CaptureFixture[str]) -> None:
     glyphs_run(Path("run"), name="flatten")
-    assert main(["bundle", "run", "b", "--no-novelty"]) == 0
+    assert main(["bundle", "run", "b", "--no-calibration"]) == 0
     bars(ground=255)
     capsys.readouterr()
     assert main(["adapt", "b", "known", "asked", "--csv", "-"]) == 0
@@ -99,13 +99,13 @@ def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     refused(capsys, "bundle run b --sizes 1x1", "expected WAYSxSHOTS")
     refused(capsys, "bundle run b --encoder tekst", "no encoder named 'tekst'", "did you mean 'text'")
     refused(capsys, "bundle run b --encoder {", "is not YAML")
-    refused(capsys, "bundle run b --no-novelty --encoder {name:", "is not YAML")
-    refused(capsys, "bundle run known --no-novelty", "something other than a bundle")
+    refused(capsys, "bundle run b --no-calibration --encoder {name:", "is not YAML")
+    refused(capsys, "bundle run known --no-calibration", "something other than a bundle")
     assert not Path("b").exists()
-    assert main(["bundle", "run", "b", "--no-novelty"]) == 0
-    refused(capsys, "bundle run b --no-novelty", "holds a bundle already", "--replace")
+    assert main(["bundle", "run", "b", "--no-calibration"]) == 0
+    refused(capsys, "bundle run b --no-calibration", "holds a bundle already", "--replace")
     refused(capsys, "bundle b c", "b is a bundle already")
-    assert main(["bundle", "run", "b", "--no-novelty", "--replace"]) == 0
+    assert main(["bundle", "run", "b", "--no-calibration", "--replace"]) == 0
     refused(capsys, "export b out.tflite", "expected .onnx or .pt2")
     refused(capsys, "export b out.pt2 --ways 6", "was trained for 5 classes")
     refused(capsys, "export b out.pt2 --shots 0", "expected 1 or more")
@@ -117,10 +117,10 @@ def test_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_items_of_another_shape(capsys: pytest.CaptureFixture[str]) -> None:
     glyphs_run(Path("run"))
-    line = ["bundle", "run", "b", "--no-novelty", "--encoder", "{name: image, item: [3, 28, 28]}"]
+    line = ["bundle", "run", "b", "--no-calibration", "--encoder", "{name: image, item: [3, 28, 28]}"]
     assert main(line) == 1
     assert "makes items of shape [3, 28, 28]" in capsys.readouterr().err
-    assert main(["bundle", "run", "b", "--no-novelty", "--encoder", "{name: image, invert: always}"]) == 0
+    assert main(["bundle", "run", "b", "--no-calibration", "--encoder", "{name: image, invert: always}"]) == 0
     encoder = Bundle.load("b").encoder
     assert (encoder.item, encoder.invert) == ((1, 28, 28), "always")  # type: ignore[attr-defined]
 

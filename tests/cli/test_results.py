@@ -240,11 +240,11 @@ def test_adapt_flags_what_belongs_to_no_class(capsys: pytest.CaptureFixture[str]
     assert [row["known"] for row in said] == [True, True, True, False]
     assert [row["familiarity"] >= 0 for row in said] == [True, True, True, False]
     assert said[0]["probabilities"].keys() == {"a", "b", "c"}
-    kept = json.loads(Path("run/novelty.json").read_text())
+    kept = json.loads(Path("run/calibration.json").read_text())
     ((name, first),) = kept.items()
-    assert first.keys() == {"score", "threshold", "auroc"}
+    assert first.keys() == {"score", "threshold", "auroc", "temperature"}
     kept[name]["threshold"] = 1e9  # it is read again, not measured again: now nothing is familiar
-    Path("run/novelty.json").write_text(json.dumps(kept))
+    Path("run/calibration.json").write_text(json.dumps(kept))
     assert main(["adapt", "run", "known", "asked", "--invert", "no", "--csv", "-"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
     assert [row["known"] for row in rows] == ["no"] * 4

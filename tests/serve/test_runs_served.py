@@ -12,7 +12,7 @@ pytest.importorskip("fastapi", reason="fastapi comes with the extra `serve`")
 pytest.importorskip("prometheus_client", reason="prometheus_client comes with the extra `serve`")
 
 from bundle.made import glyphs_run
-from quickstudy.bundle import Bundle, thresholds
+from quickstudy.bundle import Bundle, calibration
 from quickstudy.cli import serve
 from quickstudy.errors import DataError
 from quickstudy.serve import models
@@ -26,35 +26,35 @@ SIZES = ((2, 1), (5, 1))
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A run's folder. Two sizes will do for a test."""
-    for module in (models, thresholds):
+    for module in (models, calibration):
         monkeypatch.setattr(module, "SIZES", SIZES)
     return glyphs_run(tmp_path / "run").folder
 
 
 def kept(run: Path) -> Any:
-    return json.loads((run / "novelty.json").read_text())
+    return json.loads((run / "calibration.json").read_text())
 
 
 def test_its_learners_say_what_belongs_to_no_class(run: Path, tmp_path: Path) -> None:
     served = Models([run], tmp_path / "versions", Metrics()).newest("run")
-    assert [(each.ways, each.shots) for each in served.known] == list(SIZES)
+    assert [(each.ways, each.shots) for each in served.calibrations] == list(SIZES)
     found = kept(run)
     assert len(found) == 2
     bundled = Bundle.of_run(Run.open(run), sizes=SIZES)
-    assert bundled.known == served.known
+    assert bundled.calibrations == served.calibrations
     assert kept(run) == found
     copy = Bundle.load(tmp_path / "versions" / "run" / served.version)
-    assert copy.known == served.known
+    assert copy.calibrations == served.calibrations
 
 
 def test_not_where_nobody_asks_for_it(run: Path, tmp_path: Path) -> None:
-    assert Models([run], tmp_path / "versions", Metrics(), novelty=False).newest("run").known == ()
-    assert not (run / "novelty.json").exists()
+    assert Models([run], tmp_path / "versions", Metrics(), calibration=False).newest("run").calibrations == ()
+    assert not (run / "calibration.json").exists()
 
 
 def test_a_bundle_keeps_what_it_came_with(run: Path, tmp_path: Path) -> None:
     Bundle.of_run(Run.open(run), name="made").save(tmp_path / "made")
-    assert Models([tmp_path / "made"], tmp_path / "versions", Metrics()).newest("made").known == ()
+    assert Models([tmp_path / "made"], tmp_path / "versions", Metrics()).newest("made").calibrations == ()
 
 
 def test_the_command_does_it_before_it_serves(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,9 +66,9 @@ def test_the_command_does_it_before_it_serves(run: Path, tmp_path: Path, capsys:
 def test_it_is_said_where_it_cannot_be_done(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(thresholds, "_sources", lambda run, sizes: iter(()))  # as where there are no validation data
+    monkeypatch.setattr(calibration, "_sources", lambda run, sizes: iter(()))  # as where there are no validation data
     serve._calibrate([run])
-    assert not (run / "novelty.json").exists()
+    assert not (run / "calibration.json").exists()
     said = capsys.readouterr().out
     assert str(run) in said
     assert "quickstudy bundle" in said
@@ -80,6 +80,6 @@ def test_a_folder_that_may_only_be_read_is_calibrated_all_the_same(
     def refuse(*values: Any) -> None:
         raise DataError("read-only")
 
-    monkeypatch.setattr(thresholds.files, "write", refuse)
-    assert Bundle.of_run(Run.open(run), sizes=SIZES).known
-    assert not (run / "novelty.json").exists()
+    monkeypatch.setattr(calibration.files, "write", refuse)
+    assert Bundle.of_run(Run.open(run), sizes=SIZES).calibrations
+    assert not (run / "calibration.json").exists()

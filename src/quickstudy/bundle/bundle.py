@@ -11,12 +11,12 @@ from typing import Any
 
 import torch
 
-from quickstudy.bundle import origin, thresholds
+from quickstudy.bundle import calibration, origin
+from quickstudy.bundle.calibration import Calibration
 from quickstudy.bundle.engine import Engine, Labels
 from quickstudy.bundle.folder import MANIFEST, Contents, read, weights_bytes, write
 from quickstudy.bundle.learner import Learner
 from quickstudy.bundle.manifest import version_of
-from quickstudy.bundle.thresholds import Threshold
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Likelihood, Prediction
 from quickstudy.core.settings import dump
@@ -31,7 +31,7 @@ __all__ = ["Bundle"]
 
 
 class Bundle:
-    """A trained method with all that is needed to use it: its encoder, its thresholds and where it comes from.
+    """A trained method with all that is needed to use it: its encoder, its calibration and where it comes from.
 
     Args:
         method: The trained method.
@@ -42,7 +42,7 @@ class Bundle:
         parts: What the method is built of; by default what it and its net tell, if they do. Without, it is not saved.
         labels: The names of the classes that it was trained on.
         provenance: Where it comes from, as plain values.
-        known: What tells queries of no class of the support, by the sizes of tasks.
+        calibrations: How sure it should be and what is foreign to it, by the sizes of tasks.
         licence: Of the weights: an SPDX identifier, say.
         version: Of what was saved; by default it is made of settings, encoder and weights.
     """
@@ -58,14 +58,14 @@ class Bundle:
         parts: Parts | None = None,
         labels: Sequence[str] = (),
         provenance: dict[str, Any] | None = None,
-        known: Sequence[Threshold] = (),
+        calibrations: Sequence[Calibration] = (),
         licence: str = "",
         version: str | None = None,
     ) -> None:
         self.method, self.encoder, self.name = method.eval(), encoder.pinned(), name
         self.outputs, self.likelihood = outputs, likelihood
         self.parts = Parts.of(method, encoder.item, outputs) if parts is None else parts
-        self.labels, self.known, self.licence = tuple(labels), tuple(known), licence
+        self.labels, self.calibrations, self.licence = tuple(labels), tuple(calibrations), licence
         self.provenance: dict[str, Any] = provenance or {}
         self._version = version
         self._engine = Engine(self.method, encoder.item, outputs, likelihood)
@@ -110,7 +110,7 @@ class Bundle:
             run: A run that has been trained.
             name: What to call it; the name of the run's folder by default.
             encoder: What makes its inputs of raw ones; by default images for tasks of images, numbers for others.
-            sizes: The (ways, shots) to calibrate thresholds for, on validation tasks. That takes seconds each, and is
+            sizes: The (ways, shots) of tasks to calibrate it for, on validation tasks. That takes seconds each, and is
                 kept in the run's folder.
             licence: Of the weights.
 
@@ -134,13 +134,13 @@ class Bundle:
         return bundle
 
     def calibrate(self, run: Run, sizes: Sequence[tuple[int, int]]) -> None:
-        """Have other thresholds: for tasks of these (ways, shots), on validation tasks of the run it was made of.
+        """Be calibrated anew, for tasks of these (ways, shots), on validation tasks of the run it was made of.
 
         Sizes that the run's validation classes do not allow are left out; all are, for real values.
         """
         step = self.provenance["training"]["step"]
         classes = self.likelihood == "categorical"
-        self.known = thresholds.of_run(run, step, self._engine.in_use, sizes if classes else ())
+        self.calibrations = calibration.of_run(run, step, self._engine.in_use, sizes if classes else ())
 
     def save(self, folder: Path | str, *, replace: bool = False) -> None:
         """Write the bundle's folder, whole or not at all.
@@ -170,7 +170,7 @@ class Bundle:
             licence=self.licence,
             parts=self.parts,
             encoder=self.encoder,
-            known=self.known,
+            calibrations=self.calibrations,
             labels=self.labels,
             provenance=self.provenance,
         )
@@ -188,7 +188,7 @@ class Bundle:
 
     @functools.cached_property
     def version(self) -> str:
-        """12 hex digits of a hash of all that answers depend on: settings, encoder and weights."""
+        """12 hex digits of a hash of all that learners depend on: settings, encoder and weights."""
         if self._version is not None:
             return self._version
         made_of = {"method": type(self.method).__qualname__} if self.parts is None else self.parts.plain()
@@ -226,7 +226,8 @@ class Bundle:
         return self.adapt_many([(x, y, ways)])[0]
 
     def predict(self, learner: Learner, x: Shaped[Tensor, "n *item"]) -> Prediction:
-        """What a learner of this bundle says of each input: the probabilities of its classes alone, or values.
+        """What a learner of this bundle says of each input, at its temperature: the probabilities of its classes alone,
+        or values.
 
         Raises:
             BundleError: the learner is of another bundle, or of another version of this one.
@@ -241,11 +242,13 @@ class Bundle:
             SettingsError: as `adapt`.
         """
         prepared = [self._engine.prepare(*task) for task in tasks]
-        relative = any(each.relative for each in self.known)
-        made = self._engine.adapt([each.support for each in prepared], levels=relative)
+        found = [calibration.nearest(self.calibrations, each.ways, each.shots) for each in prepared]
+        temperatures = [1.0 if each is None else each.temperature for each in found]
+        relative = any(each.relative for each in self.calibrations)
+        made = self._engine.adapt([each.support for each in prepared], temperatures if relative else None)
         return [
-            Learner(state, each.ways, self.version, thresholds.cutoff(self.known, each.ways, each.shots, levels))
-            for (state, levels), each in zip(made, prepared, strict=True)
+            Learner(state, each.ways, self.version, calibration.cutoff(fit, levels), temperature)
+            for (state, levels), each, fit, temperature in zip(made, prepared, found, temperatures, strict=True)
         ]
 
     def predict_many(self, asked: Sequence[tuple[Learner, Tensor]]) -> list[Prediction]:

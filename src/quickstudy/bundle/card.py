@@ -31,7 +31,7 @@ def card(entries: dict[str, Any], kind: str, ways: int | None) -> str:
         ways: The most classes that it takes; None for any number.
     """
     parts = [_front(entries), _about(entries, kind, ways), _use(entries), _training(entries), _results(entries)]
-    parts += [_novelty(entries), _licence(entries)]
+    parts += [_calibration(entries), _licence(entries)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -102,20 +102,22 @@ def _results(entries: dict[str, Any]) -> str:
     return f"## Evaluation\n\n{figure} over {found['episodes']} {sizes}{found['split']} tasks, `{found['digest']}`."
 
 
-def _novelty(entries: dict[str, Any]) -> str:
+def _calibration(entries: dict[str, Any]) -> str:
     if not entries["novelty"]:
         return ""
     rows = [
-        f"| {each['ways']} | {each['shots']} | {each['score']} | {each['auroc']:.3f} |" for each in entries["novelty"]
+        f"| {each['ways']} | {each['shots']} | {each['temperature']:.3g} | {each['score']} | {each['auroc']:.3f} |"
+        for each in entries["novelty"]
     ]
     return "\n".join(
         [
-            "## Inputs of no class",
+            "## Calibration",
             "",
-            "Flagged below thresholds that keep 95 of 100 inputs of the right classes on validation tasks:",
+            "Probabilities are taken at the temperature that made the right classes of validation tasks likeliest.",
+            "Inputs of no class are flagged below a familiarity that 95 of 100 of the right classes had there:",
             "",
-            "| Ways | Shots | Familiarity | AUROC |",
-            "|---|---|---|---|",
+            "| Ways | Shots | Temperature | Familiarity | AUROC |",
+            "|---|---|---|---|---|",
             *rows,
         ]
     )

@@ -16,7 +16,7 @@ from quickstudy.core.apply import in_groups
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, own_convolutions, suitable_chunk
-from quickstudy.core.predictions import Likelihood, Prediction
+from quickstudy.core.predictions import Likelihood, Prediction, at_temperature
 from quickstudy.core.shapes import Float, Shaped, Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.evaluate.evaluate import place_of
@@ -55,11 +55,11 @@ class InUse(MetaLearner):
 
     def adapt(self, support: Examples, *noise: Tensor) -> Any:
         y = F.pad(support.y, (0, self.slots - support.y.shape[-1]))
-        return self.method.adapt(support._replace(y=y), *noise), (y & support.mask[:, None]).any(0)
+        return self.method.adapt(support._replace(y=y), *noise), (support.y & support.mask[:, None]).any(0)
 
     def predict(self, learner: Any, x: Shaped[Tensor, "n *item"]) -> Prediction:
         state, present = learner
-        return many.among(self.method.predict(state, x), present)
+        return many.among(many.cut(self.method.predict(state, x), len(x), len(present)), present)
 
     def meta_loss(self, episode: Episode, *noise: Tensor) -> Float[Tensor, ""]:
         return self.method.meta_loss(episode, *noise)
@@ -92,11 +92,16 @@ class Engine:
             raise SettingsError(f"got {len(x)} examples and {len(y)} labels; expected a label for each example.")
         return self._of_values(x, y, ways) if self.likelihood == "gaussian" else self._of_classes(x, y, ways)
 
-    def adapt(self, supports: Sequence[Examples], levels: bool) -> list[tuple[Any, Level]]:
-        """The state of each support's learner, and what is usual on the support if `levels` are asked for."""
+    def adapt(
+        self, supports: Sequence[Examples], temperatures: Sequence[float] | None = None
+    ) -> list[tuple[Any, Level]]:
+        """The state of each support's learner, and what is usual on the support at its temperature, if these are given;
+        they are where somebody asks."""
         made: dict[int, tuple[Any, Level]] = {}
-        learn = functools.partial(self._learn, levels)
-        for group in many.groups([each.y.shape[1:] for each in supports], [len(each.mask) for each in supports]):
+        each_at = [None] * len(supports) if temperatures is None else temperatures
+        kinds = [(each.y.shape[1:], temperature) for each, temperature in zip(supports, each_at, strict=True)]
+        for group in many.groups(kinds, [len(each.mask) for each in supports]):
+            learn = functools.partial(self._learn, each_at[group[0]])
             if len(group) == 1:
                 noise = tuple(each[0] for each in self._noise(1))
                 made[group[0]] = self._alone(learn, supports[group[0]], noise)
@@ -128,7 +133,8 @@ class Engine:
                 states = many.stacked([learners[at].leaves for at in group], first.state, place[0])
                 said = many.each_said(self._mapped(self.method.predict, x, states, x))
             for at, each in zip(group, said, strict=True):
-                found[at] = many.cut(each, len(inputs[at]), None if self.ways is None else learners[at].ways)
+                rows = many.cut(each, len(inputs[at]), None if self.ways is None else learners[at].ways)
+                found[at] = at_temperature(rows, learners[at].temperature)
         return [found[at] for at in range(len(asked))]
 
     def _alone(self, fn: Callable[..., Any], *of_task: Any) -> Any:
@@ -144,14 +150,16 @@ class Engine:
         with torch.no_grad(), in_groups():
             return over_tasks(fn, *batches, how="map" if chunk > 1 else "loop", chunk=chunk if chunk < len(x) else None)
 
-    def _learn(self, levels: bool, support: Examples, noise: tuple[Tensor, ...]) -> tuple[Any, dict[str, Tensor]]:
+    def _learn(
+        self, temperature: float | None, support: Examples, noise: tuple[Tensor, ...]
+    ) -> tuple[Any, dict[str, Tensor]]:
         state = self.method.adapt(support, *noise)
-        if not levels:
+        if temperature is None:
             return state, {}
         said = self.method.predict(state, support.x)
         if self.ways is not None:
             said = many.among(said, (support.y & support.mask[:, None]).any(0))
-        return state, usual(said, support.mask)
+        return state, usual(at_temperature(said, temperature), support.mask)
 
     @functools.cached_property
     def _own_convolutions(self) -> bool:
@@ -160,7 +168,7 @@ class Engine:
         def some() -> Any:
             x = torch.zeros(self.outputs, *self.item)
             y = torch.zeros(self.outputs, self.outputs) if self.likelihood == "gaussian" else torch.arange(self.outputs)
-            return self.adapt([self.prepare(x, y).support], levels=False)[0][0]
+            return self.adapt([self.prepare(x, y).support])[0][0]
 
         return own_convolutions(self.method, some)
 

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import safetensors
 import safetensors.torch
 
+from quickstudy.bundle.calibration import Calibration
 from quickstudy.bundle.card import card
-from quickstudy.bundle.manifest import FORMAT, Known, Manifest, parse, render
-from quickstudy.bundle.thresholds import Threshold
+from quickstudy.bundle.manifest import FORMAT, Calibrated, Manifest, parse, render
 from quickstudy.core import files
 from quickstudy.core.learner import MetaLearner, tags_of
 from quickstudy.core.packed import pack
@@ -40,7 +40,7 @@ class Contents(NamedTuple):
     licence: str
     parts: Parts
     encoder: Encoder
-    known: tuple[Threshold, ...]
+    calibrations: tuple[Calibration, ...]
     labels: tuple[str, ...]
     provenance: dict[str, Any]
 
@@ -88,7 +88,7 @@ def read(folder: Path) -> tuple[Contents, MetaLearner]:
         licence=manifest.licence,
         parts=parts,
         encoder=manifest.encoder,
-        known=tuple(each.made for each in manifest.novelty),
+        calibrations=tuple(each.made for each in manifest.novelty),
         labels=manifest.labels,
         provenance=manifest.provenance,
     )
@@ -104,7 +104,7 @@ def _entries(contents: Contents, weights: bytes) -> dict[str, Any]:
         "licence": contents.licence,
         **contents.parts.plain(),
         "encoder": dump(contents.encoder),
-        "novelty": [Known.of(each) for each in contents.known],
+        "novelty": [Calibrated.of(each) for each in contents.calibrations],
         "bytes": len(weights),
         "sha256": hashlib.sha256(weights).hexdigest(),
         "provenance": contents.provenance,

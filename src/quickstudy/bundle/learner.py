@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import re
 import sys
 from typing import Any
@@ -44,6 +45,8 @@ class Learner:
     """Of the bundle that made it."""
     cutoff: Cutoff | None = None
     """What is foreign to it; None where nobody can say."""
+    temperature: float = 1.0
+    """At which all that it says is taken."""
 
     @functools.cached_property
     def leaves(self) -> Leaves:
@@ -67,6 +70,7 @@ class Learner:
             "version": self.version,
             "ways": self.ways,
             "cutoff": None if self.cutoff is None else [self.cutoff.score, self.cutoff.value],
+            "temperature": self.temperature,
             "state": _form(self.state, tensors),
         }
         return pack({str(at): leaf for at, leaf in enumerate(tensors)}, learner=notes)
@@ -82,7 +86,7 @@ class Learner:
             notes = note(content, "learner")
             if notes["format"] != FORMAT:
                 raise ValueError(f"format {notes['format']}, where this quickstudy reads format {FORMAT}")
-            if unknown := notes.keys() - {"format", "version", "ways", "cutoff", "state"}:
+            if unknown := notes.keys() - {"format", "version", "ways", "cutoff", "temperature", "state"}:
                 raise ValueError(f"unknown entries {sorted(unknown)}")
             kept = safetensors.torch.load(content)
             state = _formed(notes["state"], kept)
@@ -90,7 +94,10 @@ class Learner:
                 raise ValueError("tensors that have no place in its tree")
             cutoff = None if notes["cutoff"] is None else Cutoff(str(notes["cutoff"][0]), float(notes["cutoff"][1]))
             ways = None if notes["ways"] is None else int(notes["ways"])
-            return cls(state, ways, str(notes["version"]), cutoff)
+            temperature = float(notes.get("temperature", 1.0))  # learners from before there was one have none
+            if not 0 < temperature < math.inf:
+                raise ValueError(f"a temperature of {temperature}")
+            return cls(state, ways, str(notes["version"]), cutoff, temperature)
         except (ValueError, KeyError, TypeError, IndexError, RecursionError, safetensors.SafetensorError) as error:
             raise BundleError(
                 f"these bytes are not a whole learner: {type(error).__name__}: {error}. Expected what "

@@ -13,15 +13,15 @@ from pydantic import Field
 from torch import nn
 
 from quickstudy import registry
-from quickstudy.bundle.thresholds import Threshold
+from quickstudy.bundle.calibration import Calibration
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.predictions import Likelihood
-from quickstudy.core.settings import Choice, Size, settings
+from quickstudy.core.settings import Choice, Rate, Size, settings
 from quickstudy.encoders import Encoder
 from quickstudy.errors import BundleError, QuickstudyError
 from quickstudy.evaluate.novelty import Detector
 
-__all__ = ["FORMAT", "LARGEST", "Known", "Manifest", "addresses", "parse", "render", "seal_of", "version_of"]
+__all__ = ["FORMAT", "LARGEST", "Calibrated", "Manifest", "addresses", "parse", "render", "seal_of", "version_of"]
 
 FORMAT = 1
 LARGEST = 4 * 2**20
@@ -33,8 +33,8 @@ Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 @settings
-class Known:
-    """One calibrated threshold."""
+class Calibrated:
+    """What was found for tasks of one size."""
 
     ways: Size
     """Classes of the tasks that it is for."""
@@ -46,16 +46,19 @@ class Known:
     """Below it a query is of no class of the support."""
     auroc: float
     """On validation tasks."""
+    temperature: Rate = 1.0
+    """At which all is said; bundles from before there was one have none."""
 
     @staticmethod
-    def of(threshold: Threshold) -> dict[str, Any]:
-        """A threshold as plain values."""
-        return {"ways": threshold.ways, "shots": threshold.shots, **dataclasses.asdict(threshold.detector)}
+    def of(found: Calibration) -> dict[str, Any]:
+        """A calibration as plain values."""
+        size = {"ways": found.ways, "shots": found.shots}
+        return size | dataclasses.asdict(found.detector) | {"temperature": found.temperature}
 
     @property
-    def made(self) -> Threshold:
-        """The threshold that these values are of."""
-        return Threshold(self.ways, self.shots, Detector(self.score, self.threshold, self.auroc))
+    def made(self) -> Calibration:
+        """The calibration that these values are of."""
+        return Calibration(self.ways, self.shots, Detector(self.score, self.threshold, self.auroc), self.temperature)
 
 
 @settings
@@ -67,7 +70,7 @@ class Manifest:
     name: str
     """What the bundle is called."""
     version: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-    """Of all that answers depend on."""
+    """Of all that learners depend on."""
     likelihood: Likelihood
     """Whether it tells classes apart or predicts real values."""
     licence: str
@@ -84,8 +87,8 @@ class Manifest:
     """Classes of its conventional training, if it keeps a head for them."""
     encoder: Annotated[Any, Choice("encoder")]
     """What makes inputs of raw ones."""
-    novelty: tuple[Known, ...]
-    """Thresholds by sizes of tasks."""
+    novelty: tuple[Calibrated, ...]
+    """How sure to be, and what is foreign, by sizes of tasks."""
     labels: tuple[str, ...]
     """The classes that it was trained on."""
     provenance: dict[str, Any]
@@ -126,7 +129,7 @@ def seal_of(entries: dict[str, Any]) -> str:
 
 
 def version_of(entries: dict[str, Any]) -> str:
-    """12 hex digits of a hash of the entries that answers depend on."""
+    """12 hex digits of a hash of the entries that learners depend on."""
     names = ("likelihood", "method", "net", "item", "outputs", "pool_outputs", "encoder", "sha256")
     return seal_of({name: entries.get(name) for name in names})[:12]
 

@@ -11,10 +11,11 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from quickstudy.bundle import many
 from quickstudy.bundle.bundle import Bundle
+from quickstudy.bundle.calibration import nearest
 from quickstudy.bundle.learner import Learner
 from quickstudy.core import chance
 from quickstudy.core.episode import Examples
-from quickstudy.core.predictions import Gaussian, Prediction
+from quickstudy.core.predictions import Gaussian, Prediction, at_temperature
 from quickstudy.core.settings import dump
 from quickstudy.core.shapes import Tensor
 from quickstudy.errors import SettingsError
@@ -43,7 +44,7 @@ class Program(NamedTuple):
 def specialised(bundle: Bundle, learner: Learner, classes: list[str] | None = None, batch: int = 1) -> Program:
     """What a learner says of `batch` inputs: the program is of this one task, with all that was learned inside.
 
-    Its input is `inputs` [batch, *item]. It returns `probabilities` [batch, ways] and, where thresholds are known,
+    Its input is `inputs` [batch, *item]. It returns `probabilities` [batch, ways] and, where it is calibrated,
     `margin` [batch], below 0 for inputs of no class; or for real values `mean` and `deviation`.
 
     Args:
@@ -88,10 +89,12 @@ def adapting(bundle: Bundle, ways: int, shots: int, queries: int = 1) -> Program
     )
     inputs = {"support": _examples(bundle, rows, 0), "labels": labels, "queries": _examples(bundle, queries, 1)}
     notes = _notes(bundle, "adapt and predict") | {"ways": ways if classes else None, "rows": rows}
-    return _program(_adapt_and_answer(bundle, ways), inputs, notes)
+    found = nearest(bundle.calibrations, ways, shots) if classes else None
+    temperature = 1.0 if found is None else found.temperature
+    return _program(_adapt_and_answer(bundle, ways, temperature), inputs, notes)
 
 
-def _adapt_and_answer(bundle: Bundle, ways: int) -> Callable[..., tuple[Tensor, ...]]:
+def _adapt_and_answer(bundle: Bundle, ways: int, temperature: float) -> Callable[..., tuple[Tensor, ...]]:
     method, slots = bundle.method, bundle.ways or ways
     noise = [chance.noise(chance.key("adapt"), [0], method.noise_size)[0]] if method.noise_size else []
 
@@ -99,7 +102,7 @@ def _adapt_and_answer(bundle: Bundle, ways: int) -> Callable[..., tuple[Tensor, 
         y = labels[:, None] == torch.arange(slots)
         state = method.adapt(Examples(support, y, labels > UNUSED), *noise)
         said = many.among(method.predict(state, queries), y.any(0))
-        return (said.mean[:, :ways],)
+        return (at_temperature(said, temperature).mean[:, :ways],)
 
     def of_values(support: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, ...]:
         mask = ~labels.isnan().any(-1)

@@ -44,9 +44,9 @@ def adapt(
 ) -> int:
     """Learn new classes from a folder with a few examples of each, and say what other images show.
 
-    Images that seem to belong to none of the classes are flagged: their familiarity is below what 95 of 100 queries of
-    the right classes had on validation tasks. A bundle holds the thresholds; for a run that is measured once, and kept
-    in its folder.
+    Probabilities are taken at the temperature that made the right classes of validation tasks likeliest. Images that
+    seem to belong to none of the classes are flagged: their familiarity is below what 95 of 100 queries of the right
+    classes had there. A bundle holds both; for a run they are measured once, and kept in its folder.
 
     Args:
         run: The folder of a bundle or of a trained run.

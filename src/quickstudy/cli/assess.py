@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from quickstudy import registry
-from quickstudy.bundle.thresholds import EPISODES, detector
+from quickstudy.bundle.calibration import EPISODES, of_sizes
 from quickstudy.cli import screen
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.settings import dump, owner_of
@@ -138,11 +138,12 @@ def _novelty(run: Run, method: MetaLearner, step: int, protocol: Protocol) -> No
     if source.likelihood != "categorical":
         return None
     sizes = {name: size for name in ("ways", "shots") if (size := getattr(protocol.chosen, name, None)) is not None}
-    found = detector(run, method, step, sizes)
+    found = of_sizes(run, method, step, sizes)
     if found is None:
         return None
+    detector, temperature = found
     try:
-        return measured(found, familiarity(method, source, min(protocol.episodes, EPISODES)))
+        return measured(detector, familiarity(method, source, min(protocol.episodes, EPISODES), temperature))
     except TaskError:  # tasks that all have the same classes
         return None
 

@@ -15,7 +15,7 @@ from quickstudy.errors import BundleError, SettingsError
 
 if TYPE_CHECKING:
     from quickstudy.bundle import Bundle
-    from quickstudy.bundle.thresholds import Threshold
+    from quickstudy.bundle.calibration import Calibration
     from quickstudy.encoders import Encoder
     from quickstudy.train.run import Run
 
@@ -39,7 +39,7 @@ def bundle(
     encoder: str | None = None,
     licence: str = "",
     sizes: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
-    novelty: bool = True,
+    calibration: bool = True,
     replace: Switch = False,
     json: Switch = False,
     threads: int | None = None,
@@ -55,22 +55,22 @@ def bundle(
         encoder: What makes inputs of raw ones, by name ("image", "vector", "text") or as YAML, such as
             "{name: text, longest: 64}". By default images for tasks of images and numbers for others.
         licence: The licence of the weights, such as Apache-2.0.
-        sizes: Tasks to calibrate for what belongs to no class, as WAYSxSHOTS, such as 5x1. Tasks of other sizes take
-            the nearest.
-        novelty: Whether to calibrate that at all. It takes seconds for each size, and needs the validation data.
+        sizes: Tasks to calibrate for, as WAYSxSHOTS, such as 5x1: how sure to be, and what belongs to no class. Tasks
+            of other sizes take the nearest.
+        calibration: Whether to do that at all. It takes seconds for each size, and needs the validation data.
         replace: Replace a bundle that stands in OUT.
         json: Print what is in the bundle as JSON.
         threads: Threads for torch; by default as many as there are idle processors.
     """
     from quickstudy.bundle import Bundle
-    from quickstudy.bundle.thresholds import SIZES
+    from quickstudy.bundle.calibration import SIZES
 
     asked = [_size(each) for each in sizes or ()] or list(SIZES)
     if out is None:
         _refuse_run(Bundle, run)
         made, place = Bundle.load(run), run
     else:
-        made, place = _of_run(run, encoder, asked if novelty else []), out
+        made, place = _of_run(run, encoder, asked if calibration else []), out
         made.name, made.licence = name or out.absolute().name, licence
         made.save(out, replace=bool(replace))
     if json:
@@ -98,14 +98,15 @@ def _of_run(folder: Path, encoder: str | None, sizes: list[tuple[int, int]]) -> 
 
 
 def calibrate(made: Bundle, run: Run, sizes: Sequence[tuple[int, int]]) -> None:
-    """Have a bundle know, for tasks of these sizes, what belongs to no class; what is found is kept with the run."""
-    with screen.progress("What belongs to no class", len(sizes)) as ticker:
-        known: list[Threshold] = []
+    """Have a bundle know, for tasks of these sizes, how sure to be and what belongs to no class; what is found is kept
+    with the run."""
+    with screen.progress("Calibrating", len(sizes)) as ticker:
+        found: list[Calibration] = []
         for at, size in enumerate(sizes):
             made.calibrate(run, [size])
-            known += made.known
+            found += made.calibrations
             ticker.at(at + 1)
-    made.known = tuple(dict.fromkeys(known))
+    made.calibrations = tuple(dict.fromkeys(found))
 
 
 def _encoder(text: str, run: Any) -> Encoder:
@@ -137,7 +138,7 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _plain(made: Bundle, place: Path) -> dict[str, Any]:
-    from quickstudy.bundle.manifest import Known
+    from quickstudy.bundle.manifest import Calibrated
     from quickstudy.core.settings import dump
 
     assert made.parts is not None
@@ -150,7 +151,7 @@ def _plain(made: Bundle, place: Path) -> dict[str, Any]:
         "ways": made.ways,
         **made.parts.plain(),
         "encoder": dump(made.encoder),
-        "novelty": [Known.of(each) for each in made.known],
+        "novelty": [Calibrated.of(each) for each in made.calibrations],
         "labels": len(made.labels),
         "provenance": made.provenance,
     }
@@ -165,7 +166,8 @@ def _show(made: Bundle, place: Path, *, fresh: bool) -> None:
         ["Method", f"{told['method']['name']} on {told['net']['name']}"],
         ["Takes", f"{made.encoder.kind}, encoded to {list(made.item)}"],
         ["Tells", f"{classes} of classes apart" if made.likelihood == "categorical" else f"{made.outputs} real values"],
-        ["Foreign inputs", ", ".join(f"{k.ways}x{k.shots}: AUROC {k.detector.auroc:.3f}" for k in made.known) or "-"],
+        ["Temperatures", ", ".join(f"{c.ways}x{c.shots}: {c.temperature:.3g}" for c in made.calibrations) or "-"],
+        ["Foreign inputs", ", ".join(f"{c.ways}x{c.shots}: {c.detector.auroc:.3f}" for c in made.calibrations) or "-"],
         ["Evaluated", f"{evaluated['metric']} {evaluated['mean']:.4f}" if evaluated else "not with these weights"],
         ["Licence", made.licence or "not stated"],
     ]

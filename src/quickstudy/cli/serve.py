@@ -127,7 +127,7 @@ def _serve(bundles: Sequence[Path], chosen: Mapping[str, Any], values: Mapping[s
         threads=values["threads"] or 0,
         hosts=() if values["keys"] else ("localhost", "127.0.0.1", "[::1]"),
     )
-    if settings.novelty:
+    if settings.calibration:
         _calibrate(bundles)
     listening = _listen(host, port)
     names = ("ssl_certfile", "ssl_keyfile", "ssl_ca_certs", "root_path", "forwarded_allow_ips")
@@ -142,9 +142,10 @@ def _serve(bundles: Sequence[Path], chosen: Mapping[str, Any], values: Mapping[s
 
 
 def _calibrate(folders: Sequence[Path]) -> None:
-    """Have the learners of runs know what belongs to no class: done once, for it is kept in the run's folder."""
+    """Have the learners of runs know how sure to be and what belongs to no class: done once, for it is kept in the
+    run's folder."""
     from quickstudy.bundle import Bundle
-    from quickstudy.bundle.thresholds import SIZES
+    from quickstudy.bundle.calibration import SIZES
     from quickstudy.cli.bundle import calibrate
     from quickstudy.train.run import Run
 
@@ -159,7 +160,7 @@ def _calibrate(folders: Sequence[Path]) -> None:
         if made.likelihood != "categorical":
             continue
         calibrate(made, run, SIZES)
-        if not made.known:
+        if not made.calibrations:
             screen.say(
                 f"{folder} cannot say that an input belongs to none of the classes: there are no validation data for "
                 "it here. Where they are, quickstudy bundle makes a folder that can."

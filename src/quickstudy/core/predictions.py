@@ -26,6 +26,7 @@ __all__ = [
     "Ordered",
     "Prediction",
     "Tempered",
+    "at_temperature",
     "bisected",
     "likelihood",
 ]
@@ -76,6 +77,11 @@ class Tempered(Protocol):
 
     def tempered(self, temperature: float) -> Prediction:
         """Less sure where `temperature` is above 1: logits are divided by it, deviations multiplied."""
+
+
+def at_temperature(said: Prediction, temperature: float) -> Prediction:
+    """A prediction made less sure, where `temperature` is above 1, or surer; itself at 1, or if it has none."""
+    return said.tempered(temperature) if temperature != 1 and isinstance(said, Tempered) else said
 
 
 class Categorical(NamedTuple):

@@ -20,7 +20,7 @@ from quickstudy.core import tree
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, plan
-from quickstudy.core.predictions import Categorical, Mixture, Prediction
+from quickstudy.core.predictions import Categorical, Mixture, Prediction, at_temperature
 from quickstudy.core.shapes import Float, Tensor
 from quickstudy.errors import TaskError
 from quickstudy.evaluate.evaluate import batches, evaluating
@@ -138,8 +138,14 @@ def _logits(said: Prediction) -> Float[Tensor, "n k"] | None:
     return None
 
 
-def familiarity(method: MetaLearner, source: TaskSource, episodes: int) -> Familiarity:
+def familiarity(method: MetaLearner, source: TaskSource, episodes: int, temperature: float = 1.0) -> Familiarity:
     """Every familiarity of the queries of the first `episodes` of a source, and of as many foreign ones.
+
+    Args:
+        method: A classifier. It is put in evaluation mode meanwhile.
+        source: Tasks of classes.
+        episodes: How many.
+        temperature: At which all that it says is taken.
 
     Raises:
         TaskError: the source has no classes, or no two of its successive episodes have different ones.
@@ -150,8 +156,9 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int) -> Famil
     def scores(episode: Episode, others: Examples, *noise: Tensor) -> Any:
         support = episode.support
         learner = method.adapt(support, *noise)
-        at_support = method.predict(learner, support.x)
-        asked = (method.predict(learner, part.x) for part in (episode.query, others))
+        at_support, *asked = (
+            at_temperature(method.predict(learner, part.x), temperature) for part in (support, episode.query, others)
+        )
         return tuple(familiarities(said, at_support, support.mask) for said in asked)
 
     with evaluating(method), torch.no_grad():

@@ -58,7 +58,7 @@ def prepare(settings: ServerSettings) -> None:
     Raises:
         QuickstudyError: a bundle or the database cannot be used.
     """
-    Models(settings.bundles, settings.versions, Metrics(), novelty=settings.novelty)
+    Models(settings.bundles, settings.versions, Metrics(), calibration=settings.calibration)
     Store.open(settings.db).close()
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 
 from quickstudy.bundle import Bundle
-from quickstudy.bundle.thresholds import SIZES
+from quickstudy.bundle.calibration import SIZES
 from quickstudy.core import files
 from quickstudy.errors import BundleError, QuickstudyError, SettingsError
 from quickstudy.serve import logs
@@ -44,7 +44,7 @@ class Models:
         kept: The folder for copies of versions.
         metrics: Where loads are counted.
         changed: Called with a model's name and version after a new version has taken its place.
-        novelty: Whether bundles of runs are calibrated.
+        calibration: Whether bundles of runs are calibrated.
 
     Raises:
         SettingsError: two bundles have one name, or one predicts real values.
@@ -57,10 +57,10 @@ class Models:
         kept: Path | str,
         metrics: Metrics,
         changed: Callable[[str, str], None] = lambda name, version: None,
-        novelty: bool = True,
+        calibration: bool = True,
     ) -> None:
         self._kept, self._metrics, self._changed = Path(kept), metrics, changed
-        self._sizes = SIZES if novelty else ()
+        self._sizes = SIZES if calibration else ()
         self._lock = threading.Lock()
         self._loading = threading.Lock()
         self._newest: dict[str, Bundle] = {}

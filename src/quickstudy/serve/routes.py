@@ -184,7 +184,7 @@ def _model(bundle: Bundle) -> dict[str, Any]:
         "item": list(bundle.item),
         "ways": bundle.ways,
         "method": type(bundle.method).__name__,
-        "says_unknown": bool(bundle.known),
+        "says_unknown": bool(bundle.calibrations),
         "licence": bundle.licence,
         "trained_on": _finite(bundle.provenance),
     }

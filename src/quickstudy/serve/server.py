@@ -41,7 +41,7 @@ class Server:
             torch.set_num_threads(settings.threads)
         limits = settings.limits
         self.metrics = Metrics()
-        self.models = Models(settings.bundles, settings.versions, self.metrics, self._changed, settings.novelty)
+        self.models = Models(settings.bundles, settings.versions, self.metrics, self._changed, settings.calibration)
         self.store = Store.open(settings.db)
         self.gate = Gate(limits.waiting, limits.share if settings.keys else 1.0, self._delay)
         self.rates = Rates(limits.rate / settings.workers, max(1, limits.burst // settings.workers))

@@ -99,9 +99,10 @@ class ServerSettings:
     """Seconds between looks at the bundles' folders; 0 loads new versions only when asked to."""
     readapt: bool = True
     """Whether learners with kept examples follow to a new version of their model, in the background."""
-    novelty: bool = True
-    """Whether a run that is served without having been bundled is calibrated, so that its learners can say that an
-    input belongs to none of their classes. It is done once, and needs the run's validation data."""
+    calibration: bool = True
+    """Whether a run that is served without having been bundled is calibrated, so that its learners are as sure as they
+    are right, and can say that an input belongs to none of their classes. It is done once, and needs the run's
+    validation data."""
     workers: Size = 1
     """Processes that serve together."""
     decoders: Size = 2

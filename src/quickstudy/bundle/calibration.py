@@ -1,4 +1,5 @@
-"""Which queries are of no class of the support: thresholds calibrated on validation tasks, for tasks of some sizes."""
+"""What a method says, calibrated on validation tasks for tasks of some sizes: how sure it should be, and below which
+familiarity a query is of no class of the support."""
 
 from __future__ import annotations
 
@@ -14,72 +15,77 @@ from quickstudy.core import chance, files
 from quickstudy.core.learner import MetaLearner
 from quickstudy.errors import QuickstudyError
 from quickstudy.evaluate.novelty import OVER, Detector, Familiarity, calibrated, familiarity
+from quickstudy.evaluate.temperature import fitted
 from quickstudy.tasks.source import Tasks, TaskSource
 from quickstudy.train.run import Run
 
-__all__ = ["EPISODES", "SIZES", "Threshold", "cutoff", "detector", "nearest", "of_run"]
+__all__ = ["EPISODES", "SIZES", "Calibration", "cutoff", "nearest", "of_run", "of_sizes"]
 
 EPISODES, FEWEST = 128, 32
-"""Validation tasks that a detector is calibrated on: the most, and the fewest where they have many classes."""
+"""Validation tasks that are asked for a size: the most, and the fewest where they have many classes."""
 QUERIES = 5
 """Queries of a class in each."""
 ENOUGH = 3200
 """Queries of all tasks: with as many, a threshold that keeps 95 of 100 is right to 0.4 of 100 (a standard error)."""
 WORTH = 0.005
 """What a score that is taken over the support must gain in AUROC to be chosen."""
+KEPT_IN = "calibration.json"
+"""The file in a run's folder that keeps what was found."""
 SIZES = ((2, 1), (2, 5), (5, 1), (5, 5), (10, 5), (20, 5))
 """Ways and shots that a bundle is calibrated for, unless others are asked for; tasks of others take the nearest."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Threshold:
-    """The detector for tasks of one size."""
+class Calibration:
+    """What was found for tasks of one size."""
 
     ways: int
     shots: int
     detector: Detector
+    """Of predictions at that temperature."""
+    temperature: float = 1.0
+    """At which queries are likeliest; 1 for predictions that have none."""
 
     @property
     def relative(self) -> bool:
-        """Whether it is taken without what is usual on the support."""
+        """Whether the threshold is taken without what is usual on the support."""
         return self.detector.score.endswith(OVER)
 
 
-def nearest(known: Sequence[Threshold], ways: int, shots: int) -> Threshold | None:
-    """The threshold for tasks of the most similar size, by ratios; None where there is none."""
+def nearest(found: Sequence[Calibration], ways: int | None, shots: int) -> Calibration | None:
+    """The calibration for tasks of the most similar size, by ratios; None where there is none, or for real values."""
 
-    def apart(each: Threshold) -> float:
-        return abs(math.log(each.ways / ways)) + abs(math.log(each.shots / shots))
+    def apart(each: Calibration) -> float:
+        return abs(math.log(each.ways / ways)) + abs(math.log(each.shots / shots)) if ways else math.inf
 
-    return min(known, key=apart, default=None)
+    return min(found, key=apart, default=None) if ways else None
 
 
-def cutoff(known: Sequence[Threshold], ways: int | None, shots: int, levels: dict[str, float]) -> Cutoff | None:
-    """What is foreign to a learner of a support with these sizes and levels; None where nobody can say."""
-    found = None if ways is None else nearest(known, ways, shots)
+def cutoff(found: Calibration | None, levels: dict[str, float]) -> Cutoff | None:
+    """What is foreign to a learner of a support with these levels; None where nobody can say."""
     if found is None:
         return None
     score = found.detector.score.removesuffix(OVER)
     return Cutoff(score, found.detector.threshold + (levels[score] if found.relative else 0.0))
 
 
-def of_run(run: Run, step: int, method: MetaLearner, sizes: Sequence[tuple[int, int]]) -> tuple[Threshold, ...]:
-    """The thresholds for tasks of these (ways, shots), as far as the run's validation classes allow."""
+def of_run(run: Run, step: int, method: MetaLearner, sizes: Sequence[tuple[int, int]]) -> tuple[Calibration, ...]:
+    """What is found for tasks of these (ways, shots), as far as the run's validation classes allow."""
     found = []
     for ways, shots in sizes:
-        made = detector(run, method, step, {"ways": ways, "shots": shots})
+        made = of_sizes(run, method, step, {"ways": ways, "shots": shots})
         if made is not None:
-            found.append(Threshold(ways, shots, made))
+            found.append(Calibration(ways, shots, *made))
     return tuple(found)
 
 
-def detector(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) -> Detector | None:
-    """The detector for tasks of these sizes, from the run's folder or calibrated now and kept there.
+def of_sizes(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) -> tuple[Detector, float] | None:
+    """The detector and the temperature for tasks of these sizes, from the run's folder or found now and kept there.
 
     Args:
-        run: Whose validation tasks calibrate it.
+        run: Whose validation tasks are asked.
         method: The trained method.
-        step: The training step of its weights: a detector is of these weights alone.
+        step: The training step of its weights: what is found is of these weights alone.
         sizes: Ways and shots of the tasks. Where validation has too few classes for them, the run's own are taken.
 
     Returns:
@@ -91,13 +97,17 @@ def detector(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) ->
         kept = _kept(run)
         if name not in kept:
             try:
-                kept[name] = dataclasses.asdict(_chosen(familiarity(method, source, episodes)))
+                temperature = fitted(method, source, episodes) or 1.0
+                chosen = _chosen(familiarity(method, source, episodes, temperature))
             except QuickstudyError:  # too few classes for such tasks, or for foreign ones
                 continue
+            kept[name] = dataclasses.asdict(chosen) | {"temperature": temperature}
             if run.writes:
                 with contextlib.suppress(QuickstudyError):  # a folder that may only be read
-                    files.write(run.folder / "novelty.json", json.dumps(kept, indent=1) + "\n")
-        return Detector(**kept[name])
+                    files.write(run.folder / KEPT_IN, json.dumps(kept, indent=1) + "\n")
+        told = dict(kept[name])
+        temperature = told.pop("temperature")
+        return Detector(**told), temperature
     return None
 
 
@@ -129,10 +139,10 @@ def _sources(run: Run, sizes: dict[str, Any]) -> Iterator[TaskSource]:
 
 
 def _kept(run: Run) -> dict[str, Any]:
-    """The detectors in the run's folder, by what determines them; none where the file cannot be understood."""
+    """What the run's folder holds, by what determines it; nothing where the file cannot be understood."""
     try:
-        found: dict[str, Any] = json.loads((run.folder / "novelty.json").read_text(encoding="utf-8"))
+        found: dict[str, Any] = json.loads((run.folder / KEPT_IN).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    fields = {field.name for field in dataclasses.fields(Detector)}
+    fields = {field.name for field in dataclasses.fields(Detector)} | {"temperature"}
     return {name: each for name, each in found.items() if isinstance(each, dict) and each.keys() == fields}
