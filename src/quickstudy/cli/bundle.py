@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,8 +166,8 @@ def _show(made: Bundle, place: Path, *, fresh: bool) -> None:
         ["Method", f"{told['method']['name']} on {told['net']['name']}"],
         ["Takes", f"{made.encoder.kind}, encoded to {list(made.item)}"],
         ["Tells", f"{classes} of classes apart" if made.likelihood == "categorical" else f"{made.outputs} real values"],
-        ["Temperatures", ", ".join(f"{c.ways}x{c.shots}: {c.temperature:.3g}" for c in made.calibrations) or "-"],
-        ["Foreign inputs", ", ".join(f"{c.ways}x{c.shots}: {c.detector.auroc:.3f}" for c in made.calibrations) or "-"],
+        ["Temperatures", _by_size(made, lambda found: f"{found.temperature:.3g}")],
+        ["Foreign inputs", _by_size(made, lambda found: f"AUROC {found.detector.auroc:.3f}")],
         ["Evaluated", f"{evaluated['metric']} {evaluated['mean']:.4f}" if evaluated else "not with these weights"],
         ["Licence", made.licence or "not stated"],
     ]
@@ -175,3 +175,7 @@ def _show(made: Bundle, place: Path, *, fresh: bool) -> None:
     screen.table(["", ""], rows, title=title, headed=False)
     if fresh:
         screen.say(f"\nUse it: quickstudy adapt {place} CLASSES FILES, or quickstudy serve {place}.")
+
+
+def _by_size(made: Bundle, told: Callable[[Calibration], str]) -> str:
+    return ", ".join(f"{each.ways}x{each.shots}: {told(each)}" for each in made.calibrations) or "-"
