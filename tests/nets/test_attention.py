@@ -5,7 +5,7 @@ import torch
 
 from helpers import torchs_attention, torchs_transformer
 from quickstudy.errors import SettingsError
-from quickstudy.nets.attention import Attention, Block, Transformer, attend, begin_as_nothing
+from quickstudy.nets.attention import Attention, Block, Memory, Transformer, attend, begin_as_nothing
 
 WIDTH, HEADS = 8, 2
 
@@ -17,6 +17,7 @@ def vectors(*shape: int, seed: int = 0) -> torch.Tensor:
 def test_attention_is_torchs():
     torch.manual_seed(0)
     ours = Attention(WIDTH, HEADS).double()
+    ours.of_key.reset_parameters()  # apart from queries, as training draws them
     theirs = torchs_attention(ours)
     asked, keys, values = vectors(3, 4), vectors(3, 5, seed=1), vectors(3, 5, seed=2)
     seen = torch.tensor([True, False, True, True, False])
@@ -39,6 +40,7 @@ def test_who_sees_nothing_reads_zero():
 def test_a_layer_is_torchs(norm, activation):
     torch.manual_seed(0)
     ours = Block(WIDTH, HEADS, 16, norm=norm, activation=activation).double()
+    ours.attention.of_key.reset_parameters()
     with torch.no_grad():
         for own in ours.norms:
             own.weight.copy_(torch.randn(WIDTH))
@@ -77,6 +79,36 @@ def test_maps_and_differentiates_twice():
     together = torch.func.vmap(slope)(x)
     torch.testing.assert_close(together, torch.stack([slope(each) for each in x]))
     assert torch.autograd.gradcheck(slope, x[0].clone().requires_grad_())
+
+
+def test_keys_begin_as_queries_and_are_learned_apart():
+    torch.manual_seed(0)
+    attention = Attention(WIDTH, HEADS)
+    assert torch.equal(attention.of_key.weight, attention.of_query.weight)
+    assert torch.equal(attention.of_key.bias, attention.of_query.bias)
+    x = vectors(6).float()
+    everyone = torch.ones(6, dtype=torch.bool)
+    names = ("of_query.weight", "of_key.weight")
+    slopes = torch.autograd.grad(
+        attention(x, attention.memory(x), everyone).square().sum(), [attention.get_parameter(name) for name in names]
+    )
+    assert not torch.allclose(*slopes)
+
+
+def test_what_is_alike_is_read_most_from_the_start():
+    """Of many vectors each asks for what resembles it: nearly always more than from unrelated maps, by chance."""
+    torch.manual_seed(0)
+    width, x = 64, torch.randn(50, 64)
+    alike, unrelated = Attention(width, 2), Attention(width, 2)
+    unrelated.of_key.reset_parameters()
+    found = []
+    for attention in (alike, unrelated):
+        values = torch.eye(50)[None].expand(2, -1, -1)
+        queries = attention._by_head(attention.of_query(x))
+        weight = attend(queries, Memory(attention.memory(x).keys, values), torch.ones(50, dtype=torch.bool))
+        found.append((weight.argmax(-1) == torch.arange(50)).float().mean())
+    assert found[0] > 0.95
+    assert found[1] < 0.15
 
 
 def test_heads_must_share_the_width():

@@ -11,7 +11,7 @@ from torch import nn
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.errors import SettingsError
 
-__all__ = ["Attention", "Block", "Memory", "Transformer", "attend", "begin_as_nothing"]
+__all__ = ["Attention", "Block", "Memory", "Transformer", "attend", "begin_alike", "begin_as_nothing"]
 
 NEVER = -1e9
 """The closeness of what may not be seen: e to it is 0, and unlike -inf its derivative is no NaN."""
@@ -44,6 +44,10 @@ def attend(queries: Float[Tensor, "*b h q e"], memory: Memory, seen: Bool[Tensor
 class Attention(nn.Module):
     """Multi-head attention: linear maps to queries, keys and values, `attend`, and a linear map of all heads.
 
+    Keys begin as queries do, so that what is alike is read most from the first step (compare Trockman and Kolter 2023,
+    "Mimetic initialization of self-attention layers"). To find the example that a question resembles is what a learner
+    in context has to come to; from unrelated maps it may take thousands of steps to begin to.
+
     Raises:
         SettingsError: `heads` does not divide `width`.
     """
@@ -54,6 +58,7 @@ class Attention(nn.Module):
             raise SettingsError(f"{heads} heads cannot share a width of {width}. Choose a width that heads divides.")
         self.heads = heads
         self.of_query, self.of_key, self.of_value, self.out = (nn.Linear(width, width) for _ in range(4))
+        begin_alike(self.of_key, self.of_query)
 
     def memory(self, keys: Float[Tensor, "*b n d"], values: Float[Tensor, "*c n d"] | None = None) -> Memory:
         """What `forward` can attend to. Values are made of the same vectors as keys unless others are given."""
@@ -155,6 +160,11 @@ class Transformer(nn.Module):
         for block, memory in zip(self.blocks, memories, strict=True):
             x = block(x, memory, seen)
         return x
+
+
+def begin_alike(of_key: nn.Linear, of_query: nn.Linear) -> None:
+    """Let keys begin as queries do. They are learned apart."""
+    of_key.load_state_dict(of_query.state_dict())
 
 
 def begin_as_nothing(transformer: Transformer) -> None:

@@ -15,7 +15,7 @@ from quickstudy.core.predictions import Categorical, Gaussian, Likelihood, likel
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.methods.memory.sequence import TAGS, features
-from quickstudy.nets.attention import Memory, attend
+from quickstudy.nets.attention import Memory, attend, begin_alike
 from quickstudy.nets.net import width_of
 
 __all__ = ["SNAIL", "Passed"]
@@ -140,6 +140,7 @@ class Find(nn.Module):
             nn.Linear(width, key),
             nn.Linear(width, value),
         )
+        begin_alike(self.of_key, self.of_query)
 
     def along(self, x: Float[Tensor, "n c"]) -> Float[Tensor, "n e"]:
         """Every position of a sequence."""

@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
 
-from quickstudy.core.learner import Tags
 from quickstudy.core.predictions import Likelihood
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
-from quickstudy.methods.memory.sequence import TAGS, Scored, SequenceLearner, delayed
+from quickstudy.methods.memory.sequence import Scored, SequenceLearner, delayed
 from quickstudy.nets.attention import Block, Memory
 from quickstudy.nets.net import width_of
 
 __all__ = ["Context", "InContext"]
 
 Tokens = Literal["alternate", "delayed", "pairs"]
-
-DELAYED = dataclasses.replace(
-    TAGS,
-    exceptions={
-        **TAGS.exceptions,
-        "learns": "that a label belongs to the input before it takes more than the check's 200 steps",
-    },
-)
-"""What one token for an input and the label before it promises."""
 
 
 class Context(NamedTuple):
@@ -74,10 +63,6 @@ class InContext(SequenceLearner):
         likelihood: What is predicted: "categorical" classes or "gaussian" values.
     """
 
-    @classmethod
-    def tags_with(cls, chosen: Any) -> Tags:
-        return DELAYED if chosen.tokens == "delayed" else cls.tags
-
     def __init__(
         self,
         net: nn.Module,
@@ -92,7 +77,6 @@ class InContext(SequenceLearner):
     ) -> None:
         super().__init__(net, scored, likelihood)
         self.tokens, self.width = tokens, width
-        self.tags = DELAYED if tokens == "delayed" else type(self).tags
         self.of_input, self.of_label = nn.Linear(width_of(net), width), nn.Linear(outputs, width)
         self.blocks = nn.ModuleList(
             [Block(width, heads, 4 * width, norm="before", activation="gelu") for _ in range(layers)]
