@@ -76,13 +76,28 @@ def test_padding_changes_no_matrix():
         torch.testing.assert_close(one, other)
 
 
-def test_matrices_start_as_in_the_authors_code():
+def test_how_matrices_start():
+    """Each input is its own key, sharpened; queries tell examples apart; rates are ½."""
     torch.manual_seed(0)
     y, key, query, rates = SelfReferential(256, 4).weights.detach().split([64, 64, 64, 4], -1)
     assert y.std() == pytest.approx(1 / math.sqrt(64), rel=0.05)
-    assert key.std() == pytest.approx(1 / math.sqrt(64), rel=0.05)
-    assert query.std() == pytest.approx(0.01 / math.sqrt(64), rel=0.05)
+    assert torch.equal(key, 3 * torch.eye(64).expand(4, -1, -1))
+    assert query.std() == pytest.approx(2 / math.sqrt(64), rel=0.05)
     assert not rates.any()
+
+
+def test_what_is_written_is_read_by_what_resembles_it_from_the_start():
+    """After one example with either of two labels, what is said of an input like it differs more than of another."""
+    torch.manual_seed(0)
+    layer = SelfReferential(64, 4)
+    x, label, other = torch.randn(3, 20, 64).unbind()
+    differences = []
+    for one, its, far in zip(x, label, other, strict=True):
+        changed = [layer((one + sign * its)[None], torch.ones(1, dtype=torch.bool))[1] for sign in (-0.5, 0.5)]
+        said = [torch.stack([layer.said(each[None], weights)[0] for each in (one, far)]) for weights in changed]
+        differences.append((said[0] - said[1]).norm(dim=-1))
+    near, away = torch.stack(differences).mean(0)
+    assert near > 1.5 * away
 
 
 def test_heads_must_share_the_width():

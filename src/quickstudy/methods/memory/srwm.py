@@ -20,6 +20,9 @@ from quickstudy.nets.net import width_of
 
 __all__ = ["SRWM", "Changed", "SelfReferential"]
 
+SHARPNESS = 3.0
+"""How many times itself an input is as a key, as layers begin; a softmax follows."""
+
 
 class Changed(NamedTuple):
     """What a self-referential net learns of a task: the weights of each of its layers, by head."""
@@ -104,13 +107,14 @@ class SelfReferential(nn.Module):
             raise SettingsError(f"{heads} heads cannot share a width of {width}. Choose a width that heads divides.")
         self.heads, self.size = heads, width // heads
         self.parts = [self.size, self.size, self.size, 4]
-        # as in the authors' code: rates start at ½, queries near zero
-        spreads = (1.0, 1.0, 0.01, 0.0)
-        drawn = [
+        # Rates start at ½, as in the authors' code. There queries start near zero, so that all examples write alike;
+        # here they tell examples apart from the first step, and an input is its own key: what is alike is read most.
+        said, queries, rates = (
             torch.randn(heads, self.size, part) * spread / math.sqrt(self.size)
-            for part, spread in zip(self.parts, spreads, strict=True)
-        ]
-        self.weights = nn.Parameter(torch.cat(drawn, -1))
+            for part, spread in ((self.size, 1.0), (self.size, 2.0), (4, 0.0))
+        )
+        keys = SHARPNESS * torch.eye(self.size).expand(heads, -1, -1)
+        self.weights = nn.Parameter(torch.cat([said, keys, queries, rates], -1))
         self.norms = nn.ModuleList([nn.LayerNorm(width), nn.LayerNorm(width)])
         self.out = nn.Linear(width, width)
         self.perceptron = nn.Sequential(nn.Linear(width, 2 * width), nn.ReLU(), nn.Linear(2 * width, width))
