@@ -21,13 +21,13 @@ from harness.results import FOLDER, machine
 from quickstudy import registry
 from quickstudy.cli import recipe
 from quickstudy.cli.session import with_net
-from quickstudy.core.learner import tags_of
+from quickstudy.core.learner import MetaLearner, tags_of
 from quickstudy.core.settings import load
 from quickstudy.errors import QuickstudyError
 from quickstudy.evaluate import answer
 from quickstudy.evaluate.statistics import t_interval
 from quickstudy.train.loop import fit
-from quickstudy.train.run import build_method, pool_source, training_source
+from quickstudy.train.run import RunSettings, build_method, pool_source, training_source
 from quickstudy.train.state import TrainState
 
 
@@ -43,7 +43,10 @@ def main() -> None:
     asked = parser.parse_args()
     path = FOLDER / f"defaults-{asked.tasks}.json"
     kind = "regression" if asked.tasks == "sines" else "classification"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
+    kept = json.loads(path.read_text()) if path.exists() else {"validation tasks": asked.validation, "rows": {}}
+    if kept["validation tasks"] != asked.validation:
+        parser.error(f"rows of {path.name} were asked {kept['validation tasks']} validation tasks: ask as many.")
+    rows = kept["rows"]
     names = [n for n in (*registry.METHODS, *registry.VARIANTS) if getattr(tags_of(load("method", n)), kind)]
     for name in asked.only or [name for name in names if name not in rows]:
         rows[name] = measured(name, asked.tasks, {"steps": asked.steps, "minutes": asked.minutes}, asked.validation)
@@ -56,7 +59,12 @@ def main() -> None:
 def measured(name: str, tasks: str, length: dict[str, Any], validation: int) -> dict[str, Any]:
     """What the defaults of a method make of a training of that length."""
     try:
-        state, before, after = trained(name, tasks, length, validation)
+        run = with_defaults(name, tasks, length)
+        method = begun(run, tasks, length)
+        asked = run.tasks.source("val")
+        before = answer(method, asked, episodes=validation).values
+        state = trained(run, method)
+        after = answer(method, asked, episodes=validation).values
     except QuickstudyError as error:
         return {"steps": length["steps"], "learns": False, "reason": str(error)}
     gain = after - before if tasks != "sines" else before - after
@@ -66,18 +74,26 @@ def measured(name: str, tasks: str, length: dict[str, Any], validation: int) -> 
     return {"steps": state.number, "learns": low > 0} | {key: float(f"{value:.4g}") for key, value in found.items()}
 
 
-def trained(name: str, tasks: str, length: dict[str, Any], validation: int) -> tuple[TrainState, Any, Any]:
-    """Where the defaults of a method end, and its scores of validation tasks before and after."""
-    run = with_net(recipe.checked({"method": {"name": name}, "tasks": {"name": tasks}, **length}).run)
+def with_defaults(name: str, tasks: str, length: dict[str, Any]) -> RunSettings:
+    """What `quickstudy train NAME --tasks TASKS` trains, for that long."""
+    return with_net(recipe.checked({"method": {"name": name}, "tasks": {"name": tasks}, **length}).run)
+
+
+def begun(run: RunSettings, tasks: str, length: dict[str, Any]) -> MetaLearner:
+    """The method as its training begins: from RFS's net, trained as long, if it needs one."""
     method = build_method(run)
     if method.needs_start:
-        method.start_from(trained("rfs", tasks, length, validation)[0].method)
-    asked = run.tasks.source("val")
-    before = answer(method, asked, episodes=validation).values
+        pretrained = with_defaults("rfs", tasks, length)
+        method.start_from(trained(pretrained, build_method(pretrained)).method)
+    return method
+
+
+def trained(run: RunSettings, method: MetaLearner) -> TrainState:
+    """Where its training ends."""
     state, pool = TrainState(method, run.training), pool_source(run, method)
     for _ in fit(method, training_source(run), state=state, pool=pool):
         pass
-    return state, before, answer(method, asked, episodes=validation).values
+    return state
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from quickstudy.bundle.learner import Cutoff
 from quickstudy.core import chance, files
 from quickstudy.core.learner import MetaLearner
 from quickstudy.errors import QuickstudyError
-from quickstudy.evaluate.novelty import OVER, Detector, Familiarity, calibrated, familiarity
-from quickstudy.evaluate.temperature import fitted
+from quickstudy.evaluate.novelty import OVER, Detector, Familiarity, calibrated, familiarity_of, heard
+from quickstudy.evaluate.temperature import likeliest
 from quickstudy.tasks.source import Tasks, TaskSource
 from quickstudy.train.run import Run
 
@@ -54,11 +54,13 @@ class Calibration:
 
 def nearest(found: Sequence[Calibration], ways: int | None, shots: int) -> Calibration | None:
     """The calibration for tasks of the most similar size, by ratios; None where there is none, or for real values."""
+    if ways is None:
+        return None
 
     def apart(each: Calibration) -> float:
-        return abs(math.log(each.ways / ways)) + abs(math.log(each.shots / shots)) if ways else math.inf
+        return abs(math.log(each.ways / ways)) + abs(math.log(each.shots / shots))
 
-    return min(found, key=apart, default=None) if ways else None
+    return min(found, key=apart, default=None)
 
 
 def cutoff(found: Calibration | None, levels: dict[str, float]) -> Cutoff | None:
@@ -97,10 +99,11 @@ def of_sizes(run: Run, method: MetaLearner, step: int, sizes: dict[str, Any]) ->
         kept = _kept(run)
         if name not in kept:
             try:
-                temperature = fitted(method, source, episodes) or 1.0
-                chosen = _chosen(familiarity(method, source, episodes, temperature))
+                said = heard(method, source, episodes)
             except QuickstudyError:  # too few classes for such tasks, or for foreign ones
                 continue
+            temperature = likeliest([(each.of_queries, each.y, each.own) for each in said]) or 1.0
+            chosen = _chosen(familiarity_of(said, temperature))
             kept[name] = dataclasses.asdict(chosen) | {"temperature": temperature}
             if run.writes:
                 with contextlib.suppress(QuickstudyError):  # a folder that may only be read

@@ -89,7 +89,7 @@ def adapting(bundle: Bundle, ways: int, shots: int, queries: int = 1) -> Program
     )
     inputs = {"support": _examples(bundle, rows, 0), "labels": labels, "queries": _examples(bundle, queries, 1)}
     notes = _notes(bundle, "adapt and predict") | {"ways": ways if classes else None, "rows": rows}
-    found = nearest(bundle.calibrations, ways, shots) if classes else None
+    found = nearest(bundle.calibrations, ways, shots)
     temperature = 1.0 if found is None else found.temperature
     return _program(_adapt_and_answer(bundle, ways, temperature), inputs, notes)
 

@@ -9,8 +9,8 @@ share.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, plan
 from quickstudy.core.predictions import Categorical, Mixture, Prediction, at_temperature
-from quickstudy.core.shapes import Float, Tensor
+from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
 from quickstudy.errors import TaskError
 from quickstudy.evaluate.evaluate import batches, evaluating
 from quickstudy.evaluate.record import Novelty
@@ -32,10 +32,13 @@ __all__ = [
     "OVER",
     "Detector",
     "Familiarity",
+    "Heard",
     "auroc",
     "calibrated",
     "familiarities",
     "familiarity",
+    "familiarity_of",
+    "heard",
     "measured",
     "plain_familiarities",
     "usual",
@@ -72,6 +75,23 @@ class Familiarity:
     """Of queries of the episodes' own classes, [n] each."""
     foreign: Scores
     """Of queries of other classes."""
+
+
+class Heard(NamedTuple):
+    """What a method says of some episodes [t]: each part with a leading axis of tasks."""
+
+    of_support: Prediction
+    of_queries: Prediction
+    of_others: Prediction
+    """Of the next episode's queries."""
+    of_examples: Bool[Tensor, "t m"]
+    """Which of the support are not padding."""
+    y: Shaped[Tensor, "t n k"]
+    """The classes of the queries."""
+    own: Bool[Tensor, "t n"]
+    """Which of the queries are not padding."""
+    foreign: NDArray[np.bool_]
+    """Which of the next episode's are not, and of classes that the episode does not have."""
 
 
 def familiarities(said: Prediction, at_support: Prediction, mask: Tensor) -> dict[str, Float[Tensor, " n"]]:
@@ -150,16 +170,20 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int, temperat
     Raises:
         TaskError: the source has no classes, or no two of its successive episodes have different ones.
     """
-    own: list[Scores] = []
-    foreign: list[Scores] = []
+    return familiarity_of(heard(method, source, episodes), temperature)
 
-    def scores(episode: Episode, others: Examples, *noise: Tensor) -> Any:
-        support = episode.support
-        learner = method.adapt(support, *noise)
-        at_support, *asked = (
-            at_temperature(method.predict(learner, part.x), temperature) for part in (support, episode.query, others)
-        )
-        return tuple(familiarities(said, at_support, support.mask) for said in asked)
+
+def heard(method: MetaLearner, source: TaskSource, episodes: int) -> list[Heard]:
+    """What a method says of the first `episodes` of a source and of as many foreign queries, a batch at a time.
+
+    Raises:
+        TaskError: as `familiarity`.
+    """
+    found: list[Heard] = []
+
+    def say(episode: Episode, others: Examples, *noise: Tensor) -> tuple[Prediction, ...]:
+        learner = method.adapt(episode.support, *noise)
+        return tuple(method.predict(learner, part.x) for part in (episode.support, episode.query, others))
 
     with evaluating(method), torch.no_grad():
         for indices, drawn, batch, noise in batches(method, source, episodes, source.digest(range(episodes))):
@@ -168,17 +192,33 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int, temperat
                 raise TaskError(f"{type(source).__name__} has no classes, so no query is of another.")
             others = tree.map_leaves(lambda leaf: leaf.roll(-1, 0), batch.query)
             how, chunk = plan(method, batch, *noise)
-            both = over_tasks(scores, batch, others, *noise, how=how, chunk=chunk)
-            masks = drawn.query.mask.numpy(), _other_classes(drawn, classes)
-            for kept, found, mask in zip((own, foreign), both, masks, strict=True):
-                kept.append({name: each.cpu().double().numpy()[mask] for name, each in found.items()})
-    found = Familiarity(_joined(own), _joined(foreign))
-    if not next(iter(found.foreign.values())).size:
+            support, query, other = over_tasks(say, batch, others, *noise, how=how, chunk=chunk)
+            masks = batch.support.mask, batch.query.y, batch.query.mask
+            found.append(Heard(support, query, other, *masks, _other_classes(drawn, classes)))
+    if not any(each.foreign.any() for each in found):
         raise TaskError(
             f"all {episodes} episodes of these tasks share their classes; a query of another class needs tasks of "
             "fewer ways, or more classes."
         )
     return found
+
+
+def familiarity_of(found: Sequence[Heard], temperature: float = 1.0) -> Familiarity:
+    """Every familiarity of what was said, at a temperature."""
+    own: list[Scores] = []
+    foreign: list[Scores] = []
+
+    def scores(mask: Tensor, *said: Prediction) -> Any:
+        of_support, *asked = (at_temperature(each, temperature) for each in said)
+        return tuple(familiarities(each, of_support, mask) for each in asked)
+
+    for each in found:
+        said = each.of_support, each.of_queries, each.of_others
+        both = over_tasks(scores, each.of_examples, *said, how="map")
+        masks = each.own.cpu().numpy(), each.foreign
+        for kept, values, mask in zip((own, foreign), both, masks, strict=True):
+            kept.append({name: score.cpu().double().numpy()[mask] for name, score in values.items()})
+    return Familiarity(_joined(own), _joined(foreign))
 
 
 def calibrated(found: Familiarity) -> Detector:

@@ -8,7 +8,7 @@ the data: a temperature gives it the right size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -21,7 +21,10 @@ from quickstudy.core.shapes import Tensor
 from quickstudy.evaluate.evaluate import batches, evaluating
 from quickstudy.tasks.source import TaskSource
 
-__all__ = ["cheapest", "fitted"]
+__all__ = ["cheapest", "fitted", "likeliest"]
+
+Asked = tuple[Prediction, Tensor, Tensor]
+"""What is said of the queries of some episodes [t, n], their targets, and which of them are not padding."""
 
 LEAST, MOST = 1e-4, 1e4
 PRECISION = 1e-3
@@ -40,7 +43,11 @@ def fitted(method: MetaLearner, source: TaskSource, episodes: int) -> float | No
     Returns:
         None for predictions that have no temperature, or if their likelihood is nowhere finite.
     """
-    asked = _said(method, source, episodes)
+    return likeliest(_said(method, source, episodes))
+
+
+def likeliest(asked: Sequence[Asked]) -> float | None:
+    """The temperature at which all these targets are likeliest; None where `fitted` has none."""
     if not all(isinstance(said, Tempered) for said, _, _ in asked):
         return None
 
@@ -83,9 +90,9 @@ def cheapest(cost: Callable[[float], float], least: float = LEAST, most: float =
 
 
 @without_denormals()
-def _said(method: MetaLearner, source: TaskSource, episodes: int) -> list[tuple[Prediction, Tensor, Tensor]]:
-    """What a method says of the queries of episodes, their targets and which are not padding, a batch at a time."""
-    found: list[tuple[Prediction, Tensor, Tensor]] = []
+def _said(method: MetaLearner, source: TaskSource, episodes: int) -> list[Asked]:
+    """What a method says of the queries of episodes, a batch at a time."""
+    found: list[Asked] = []
 
     def say(episode: Episode, *noise: Tensor) -> Prediction:
         return method.predict(method.adapt(episode.support, *noise), episode.query.x)
