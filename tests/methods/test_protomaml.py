@@ -1,5 +1,6 @@
 """Proto-MAML between prototypical networks and MAML."""
 
+import pytest
 import torch
 
 from helpers import random_episodes
@@ -18,13 +19,15 @@ def body(norm: str = "support") -> MLP:
     return MLP((3,), hidden=(6,), activation="tanh", norm=norm).double()
 
 
-def test_before_any_step_it_is_a_prototypical_network():
+@pytest.mark.parametrize("temperature", [1.0, 8.0])
+def test_before_any_step_it_is_a_prototypical_network(temperature):
     net, episode = body(), one()
-    method, proto = ProtoMAML(net).double(), ProtoNet(net).double()
+    method = ProtoMAML(net, temperature=temperature).double()
+    proto = ProtoNet(net, temperature=temperature).double()
     said = method.predict(method.adapt_for(episode.support, 0), episode.query.x)
     expected = proto.predict(proto.adapt(episode.support), episode.query.x)
     torch.testing.assert_close(said.mean, expected.mean)
-    still = ProtoMAML(net, steps=0).double()
+    still = ProtoMAML(net, steps=0, temperature=temperature).double()
     slopes = torch.autograd.grad(still.meta_loss(episode), list(net.parameters()))
     expected_slopes = torch.autograd.grad(proto.meta_loss(episode), list(net.parameters()))
     for slope, want in zip(slopes, expected_slopes, strict=True):

@@ -12,7 +12,7 @@ from quickstudy.core.apply import apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored, Tags
 from quickstudy.core.predictions import Categorical
-from quickstudy.core.settings import Choice, Count
+from quickstudy.core.settings import Choice, Count, Rate
 from quickstudy.core.shapes import Shaped, Tensor
 from quickstudy.errors import SettingsError
 from quickstudy.inner import SGD, Gradient, Rule
@@ -32,8 +32,8 @@ class ProtoMAML(QueryScored):
     """MAML from a head that says what prototypical networks would (Triantafillou et al. 2020).
 
     Meta-learned: the body (and what the rule learns, where that is the same for heads of any size).
-    Adapts by: a head of weights w = 2c and bias b = -‖c‖² for each class with mean embedding c, by which its logits are
-    those of squared distances to the prototypes; then `steps` steps of body and head down the support's mean loss.
+    Adapts by: a head of weights w = 2c/T and bias b = -‖c‖²/T for each class with mean embedding c, by which its logits
+    are those of squared distances to the prototypes; then `steps` steps of body and head down the support's mean loss.
     Scored by: the query's cross-entropy after the last step, through the prototypes too.
 
     The head comes from the support, so one instance takes any number of classes, and with steps=0 it is a prototypical
@@ -45,6 +45,9 @@ class ProtoMAML(QueryScored):
         rule: How a slope becomes a step. It can have nothing to learn for each weight of the head, since heads differ
             in size: rates learned for each tensor will do, or a parted rule whose body learns.
         gradient: How the adapted weights depend on the initial ones.
+        temperature: T, which divides the squared distances. 1 is the paper's; larger values soften early training, and
+            leave the steps a slope: of many numbers the distances are so large that a class with one example is told
+            without doubt before the first step.
 
     Raises:
         SettingsError: the rule learns something for each weight of the head.
@@ -61,12 +64,14 @@ class ProtoMAML(QueryScored):
         steps: Count = 5,
         rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.02),
         gradient: Gradient = "exact",
+        temperature: Rate = 1.0,
     ) -> None:
         super().__init__()
         self.net = net
         self.steps = steps
         self.rule = rule
         self.gradient = gradient
+        self.temperature = temperature
         self.estimated = rule.estimated
         self.rates = kept(_of_any_head(rule, net))
 
@@ -94,8 +99,8 @@ class ProtoMAML(QueryScored):
     def _head(self, support: Examples) -> Params:
         z, _ = apply(self.net, None, support.x, mask=support.mask)
         means, present = class_means(z, support)
-        bias = torch.where(present, -means.square().sum(-1), FAR)
-        return {"head.weight": 2 * means, "head.bias": bias}
+        bias = torch.where(present, -means.square().sum(-1) / self.temperature, FAR)
+        return {"head.weight": 2 * means / self.temperature, "head.bias": bias}
 
 
 def _of_any_head(rule: Rule, net: nn.Module) -> Params:
