@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 
 from quickstudy.core import tree
+from quickstudy.core.denormals import without_denormals
 from quickstudy.core.episode import Episode, Examples
 from quickstudy.core.learner import MetaLearner
 from quickstudy.core.lift import over_tasks, plan
@@ -173,6 +174,7 @@ def familiarity(method: MetaLearner, source: TaskSource, episodes: int, temperat
     return familiarity_of(heard(method, source, episodes), temperature)
 
 
+@without_denormals()
 def heard(method: MetaLearner, source: TaskSource, episodes: int) -> list[Heard]:
     """What a method says of the first `episodes` of a source and of as many foreign queries, a batch at a time.
 
@@ -193,8 +195,8 @@ def heard(method: MetaLearner, source: TaskSource, episodes: int) -> list[Heard]
             others = tree.map_leaves(lambda leaf: leaf.roll(-1, 0), batch.query)
             how, chunk = plan(method, batch, *noise)
             support, query, other = over_tasks(say, batch, others, *noise, how=how, chunk=chunk)
-            masks = batch.support.mask, batch.query.y, batch.query.mask
-            found.append(Heard(support, query, other, *masks, _other_classes(drawn, classes)))
+            foreign = _other_classes(drawn, classes)
+            found.append(Heard(support, query, other, batch.support.mask, batch.query.y, batch.query.mask, foreign))
     if not any(each.foreign.any() for each in found):
         raise TaskError(
             f"all {episodes} episodes of these tasks share their classes; a query of another class needs tasks of "
