@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from quickstudy import Categorical, registry
 from quickstudy.core import tree
 from quickstudy.core.apply import apply
 from quickstudy.core.episode import Episode, to_device
+from quickstudy.core.precision import said_by
 from quickstudy.core.settings import load, owner_of
 from quickstudy.methods.flat.teacher import divergence
 from quickstudy.nets import MLP, Flatten
@@ -60,6 +62,34 @@ def test_what_is_made_of_features_is_as_without_autocast(name: str) -> None:
         said.append(method.predict(method.adapt(support), query.x).mean)
     assert said[1].dtype == torch.float32
     torch.testing.assert_close(said[1], said[0], rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cnp", "np", "anp", "tnp", "relation"])
+def test_what_one_net_says_of_each_class_differs_however_large_it_is(name: str) -> None:
+    """Trained in bfloat16, an attentive neural process let all classes' logits grow until they rounded to one."""
+    tasks, net = Glyphs(ways=5, shots=1, queries=4), load("net", {"name": "conv4", "width": 8})
+    method = build_method(RunSettings(method=load("method", {"name": name}), tasks=tasks, net=net)).eval()
+    support, query = first(tasks, "test")
+    last = [module for module in method.modules() if isinstance(module, nn.Linear) and module.out_features == 1]
+    nn.init.normal_(last[-1].weight, std=10.0)  # so that classes differ before any training
+    said = []
+    for shared in (0.0, 4096.0):
+        nn.init.constant_(last[-1].bias, shared)
+        with narrow():
+            said.append(method.predict(method.adapt(support), query.x).mean)
+    torch.testing.assert_close(said[1], said[0], rtol=1e-2, atol=1e-2)
+    assert said[0].std(-1).mean() > 1e-3
+
+
+def test_the_slopes_of_a_softmax_add_up_to_nothing_in_what_is_said() -> None:
+    """In bfloat16 those of 20 classes that are said alike add up to a thousandth, of the same sign in every task."""
+    layers = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 1))
+    right = torch.arange(60) % 20
+    nn.init.zeros_(layers[2].weight)
+    with narrow():
+        logits = said_by(layers, torch.randn(60, 20, 8))[..., 0]
+        nn.functional.cross_entropy(logits, right).backward()
+    assert layers[2].bias.grad.abs() < 1e-6
 
 
 def test_a_teacher_is_followed_in_single() -> None:

@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
+from quickstudy.core.precision import said_by
 from quickstudy.core.shapes import Bool, Float, Tensor
 from quickstudy.nets.attention import Attention, Block, Memory
 
@@ -67,8 +68,7 @@ class SetEncoder(nn.Module):
         h = _related(self.of_each(_beside(x, y)), self.attention, mask)
         counted = (mask & (y != 0).any(-1) if self.own else mask.expand(len(y), -1))[..., None]
         mean = torch.where(counted, h, 0.0).sum(-2) / counted.sum(-2).clamp(min=1)
-        out: Tensor = self.of_all(mean)
-        return out
+        return said_by(self.of_all, mean)
 
 
 class Path(nn.Module, ABC):
@@ -187,8 +187,7 @@ class Decoder(nn.Module):
         self.layers = perceptron(features + told, *(width,) * (layers - 1), out)
 
     def forward(self, x: Float[Tensor, "q d"], told: Float[Tensor, "*m c q w"]) -> Float[Tensor, "*m c q s"]:
-        out: Tensor = self.layers(torch.cat([x.expand(*told.shape[:-1], -1), told], dim=-1))
-        return out
+        return said_by(self.layers, torch.cat([x.expand(*told.shape[:-1], -1), told], dim=-1))
 
 
 def _of_each(inputs: int, width: int, attentive: bool) -> nn.Sequential:

@@ -10,6 +10,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Examples
 from quickstudy.core.learner import QueryScored, Tags
+from quickstudy.core.precision import said_by
 from quickstudy.core.predictions import Categorical, Gaussian, Likelihood
 from quickstudy.core.settings import Fraction, Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -95,7 +96,7 @@ class TNP(QueryScored):
         z, _ = apply(self.net, None, x, statistics=learner.statistics)
         count = len(learner.memories[0].keys)
         asked = self._tokens(z, z.new_zeros(count, len(z), self.values), known=False)
-        numbers = self.head(self.transformer(asked, learner.memories, learner.mask))
+        numbers = said_by(self.head, self.transformer(asked, learner.memories, learner.mask))
         return functions.said(numbers, self.likelihood, learner.present, self.floor)
 
     def _tokens(self, x: Float[Tensor, "n d"], y: Float[Tensor, "c n v"], known: bool) -> Float[Tensor, "c n w"]:

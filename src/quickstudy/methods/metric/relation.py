@@ -10,7 +10,7 @@ from torch import nn
 from quickstudy.core.apply import Statistics, apply
 from quickstudy.core.episode import Episode, Examples, masked_mean
 from quickstudy.core.learner import MetaLearner
-from quickstudy.core.precision import at_least_single, in_own_precision
+from quickstudy.core.precision import at_least_single, in_own_precision, said_by
 from quickstudy.core.predictions import Categorical
 from quickstudy.core.settings import Size
 from quickstudy.core.shapes import Bool, Float, Shaped, Tensor
@@ -92,6 +92,7 @@ class RelationNet(MetaLearner):
         # A convolution of two maps laid one behind the other is the sum of one of each: n + k of them, not n times k.
         first, others = self.relation[0], self.relation[1:]
         assert isinstance(first, nn.Conv2d)
+        assert isinstance(others, nn.Sequential)
         of_class, of_query = first.weight[:, : self.maps[0]], first.weight[:, self.maps[0] :]
 
         def convolved(maps: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -99,7 +100,7 @@ class RelationNet(MetaLearner):
             return F.conv2d(maps.view(-1, *self.maps).to(weight.dtype), weight, bias, padding=weight.shape[-1] // 2)
 
         pairs = convolved(z, of_query)[:, None] + convolved(learner.maps, of_class, first.bias)
-        logits = others(pairs.flatten(0, 1)).view(n, k)
+        logits = said_by(others, pairs.flatten(0, 1)).view(n, k)
         # A class without support is nothing to be compared with, and is never predicted.
         return Categorical.among(learner.present, logits)
 
