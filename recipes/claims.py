@@ -31,7 +31,7 @@ was chosen to make it one, the target says "our reading".
 Intervals are 95 % over test tasks. Training was from one seed each, but for leaderboard rows that name several, whose
 means these are: intervals do not cover its chance.
 Where keys of attention have come to begin as queries since, in small tables, with points of Gaussian processes, in
-context, in neural processes and the transformer of ambiguous functions, nothing was trained anew.
+neural processes and the transformer of ambiguous functions, nothing was trained anew.
 """
 
 
@@ -110,9 +110,11 @@ CLAIMS = [
         "On linear functions that it has never seen, a transformer's error follows that of least squares, is next to "
         "nothing once there are more examples than dimensions, and grows for inputs scaled otherwise and prompts "
         "longer than in training (Garg et al. 2022, figures 2 and 4).",
-        "python benchmarks/claims/in_context.py --steps 12000",
+        "python benchmarks/claims/in_context.py --steps 20000",
         "claims/in_context",
         of.in_context,
+        "Trained for 12,000 steps, with keys that began unlike queries, it had 0.024 (0.020 to 0.027) left after 10 "
+        "examples. It has no code of positions, so that nothing but their number is new about longer prompts.",
     ),
     Claim(
         "Quadratics in an LSTM's state",

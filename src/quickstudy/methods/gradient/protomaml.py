@@ -45,9 +45,8 @@ class ProtoMAML(QueryScored):
         rule: How a slope becomes a step. It can have nothing to learn for each weight of the head, since heads differ
             in size: rates learned for each tensor will do, or a parted rule whose body learns.
         gradient: How the adapted weights depend on the initial ones.
-        temperature: T, which divides the squared distances. 1 is the paper's; larger values soften early training, and
-            leave the steps a slope: of many numbers the distances are so large that a class with one example is told
-            without doubt before the first step.
+        temperature: T, which divides the squared distances. 1 is the paper's; larger values soften early training:
+            of many numbers the distances are so large that a class with one example is told without doubt.
 
     Raises:
         SettingsError: the rule learns something for each weight of the head.
