@@ -127,7 +127,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "anil-tied": {
         "name": "maml",
-        "settings": {"adapts": "head", "head": "tied"},
+        "settings": {"adapts": "head", "head": "tied", "rule": {"name": "sgd", "rate": 0.02}},
         "summary": "ANIL whose head starts alike for every class, however many there are (Raghu et al. 2020).",
     },
     "boil": {

@@ -119,8 +119,11 @@ def of_ways(ways: int, seed: int = 0) -> Episode:
 
 
 def same_rows(tied: MAML, ways: int, **settings) -> MAML:
-    """MAML with a head for each of so many classes, whose rows are all the tied one and whose bias never moves."""
-    full = MAML(tied.net, ways, rule=LearnedRates(rate=0.3), steps=3, **settings).double()
+    """MAML with a head for each of so many classes, whose rows are all the tied one and whose bias never moves.
+
+    Its loss is a mean over examples, a share of the tied head's: it takes so many times the steps.
+    """
+    full = MAML(tied.net, ways, rule=LearnedRates(rate=0.3 * ways), steps=3, **settings).double()
     with torch.no_grad():
         full.head.weight.copy_(tied.head.weight.expand(ways, -1))
         full.rates["head/bias"].zero_()
@@ -145,6 +148,20 @@ def test_a_tied_head_is_one_whose_rows_start_alike(adapts):
         wanted = torch.autograd.grad(expected, [*full.net.parameters(), full.head.weight])
         for slope, want in zip(slopes, [*wanted[:-1], wanted[-1].sum(0, keepdim=True)], strict=True):
             torch.testing.assert_close(slope, want)
+
+
+def test_a_class_of_a_tied_head_steps_as_far_whatever_the_others():
+    """However many classes there are, and however many examples the others or it have."""
+    method = MAML(Flatten((6,)), 3, adapts="head", head="tied", rule=SGD(rate=0.5), steps=1).double()
+    torch.nn.init.zeros_(method.head.weight)
+    x, y = torch.eye(6, dtype=torch.float64), torch.eye(6, dtype=torch.bool)
+    for ways in (2, 3, 6):
+        once = Examples(x[:ways], y[:ways, :ways], torch.ones(ways, dtype=torch.bool))
+        again = Examples(*(torch.cat([leaf, leaf[:1], leaf[:1]]) for leaf in once))
+        padded = again._replace(mask=torch.ones(ways + 2, dtype=torch.bool).index_fill(0, torch.tensor([ways + 1]), 0))
+        for support in (once, again, padded):
+            head = method.adapt(support).weights["head.weight"]
+            torch.testing.assert_close(head[:, :ways], 0.5 * (torch.eye(ways) - 1 / ways).double())
 
 
 @pytest.mark.parametrize("rule", [*registry.RULES])
@@ -267,5 +284,5 @@ def test_boil_is_maml_whose_head_has_rates_of_zero():
 
 def test_a_variant_is_a_name_for_settings():
     assert load("method", "anil") == MAML.Settings(adapts="head")
-    assert load("method", "anil-tied") == MAML.Settings(adapts="head", head="tied")
+    assert load("method", "anil-tied") == MAML.Settings(adapts="head", head="tied", rule=SGD(rate=0.02))
     assert load("method", {"name": "meta-sgd", "steps": 3}) == MAML.Settings(rule=LearnedRates(rate=0.1), steps=3)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import nn
 
@@ -86,8 +87,9 @@ def path(
     learned: Params | None = None,
     fixed: Params | list[Params] | None = None,
     compose: Compose | None = None,
+    by_class: bool = False,
 ) -> list[Params]:
-    """The weights before, between and after `steps` steps from `start` down the mean loss of the support.
+    """The weights before, between and after `steps` steps from `start` down the loss of the support.
 
     Args:
         net: The body.
@@ -103,8 +105,9 @@ def path(
             last.
         compose: Makes the weights of net and head of those that step and those that are fixed; by default they are
             those weights.
+        by_class: Whether the loss is the sum of the classes' own means, or the mean over all examples.
     """
-    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose)
+    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose, by_class=by_class)
     return unroll(loss, start, data, rule=rule, steps=steps, gradient=gradient, learned=learned)
 
 
@@ -116,21 +119,31 @@ def _problem(
     kind: Likelihood,
     fixed: Params | list[Params] | None,
     compose: Compose | None,
+    by_class: bool,
 ) -> tuple[Callable[..., Tensor], list[tuple[Any, ...]]]:
     """The loss that the steps go down, and what it is computed from at each, or at all."""
     by_step = fixed if isinstance(fixed, list) else [fixed or {}]
     if _body(start) or any(by_step):
-        return partial(support_loss, net=net, kind=kind, compose=compose), [(each, support) for each in by_step]
+        loss = partial(support_loss, net=net, kind=kind, compose=compose, by_class=by_class)
+        return loss, [(each, support) for each in by_step]
     # The body is the same at every step: one pass through it serves them all.
     features, _ = apply(net, None, support.x, mask=support.mask)
-    return partial(_head_loss, kind), [(features, support)]
+    return partial(_head_loss, kind, by_class), [(features, support)]
 
 
 def support_loss(
-    weights: Params, fixed: Params, support: Examples, *, net: nn.Module, kind: Likelihood, compose: Compose | None
+    weights: Params,
+    fixed: Params,
+    support: Examples,
+    *,
+    net: nn.Module,
+    kind: Likelihood,
+    compose: Compose | None,
+    by_class: bool = False,
 ) -> Float[Tensor, ""]:
-    """The mean loss of the support, at weights that step beside others that are fixed."""
-    return loss_of_outputs(outputs_of(weights, fixed, support, net=net, compose=compose), fixed, support, kind=kind)
+    """The loss of the support, at weights that step beside others that are fixed."""
+    outputs = outputs_of(weights, fixed, support, net=net, compose=compose)
+    return loss_of_outputs(outputs, fixed, support, kind=kind, by_class=by_class)
 
 
 def outputs_of(
@@ -143,10 +156,15 @@ def outputs_of(
 
 
 def loss_of_outputs(
-    outputs: Float[Tensor, "n k"], fixed: Params, support: Examples, *, kind: Likelihood
+    outputs: Float[Tensor, "n k"], fixed: Params, support: Examples, *, kind: Likelihood, by_class: bool = False
 ) -> Float[Tensor, ""]:
     """`support_loss` as a function of the support's outputs."""
-    return masked_mean(likelihood(kind, outputs).nll(support.y), support.mask)
+    nll = likelihood(kind, outputs).nll(support.y)
+    if not by_class:
+        return masked_mean(nll, support.mask)
+    member = (support.y != 0) & support.mask[:, None]
+    alike = member.to(nll.dtype) @ (1 / member.sum(0).clamp(min=1).to(nll.dtype))  # one over how many are of its class
+    return torch.where(support.mask, alike * nll, 0.0).sum()
 
 
 def settled(
@@ -174,9 +192,10 @@ def adapt(
     learned: Params | None = None,
     fixed: Params | None = None,
     compose: Compose | None = None,
+    by_class: bool = False,
 ) -> Adapted:
     """The learner at the end of `path`."""
-    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose)
+    loss, data = _problem(net, start, support, kind=kind, fixed=fixed, compose=compose, by_class=by_class)
     end = descend(loss, start, data, rule=rule, steps=steps, gradient=gradient, learned=learned)
     return settled(net, end, support, fixed=fixed, compose=compose)
 
@@ -211,9 +230,9 @@ def _body(weights: Params) -> Params:
 
 
 def _head_loss(
-    kind: Likelihood, weights: Params, features: Float[Tensor, "n d"], support: Examples
+    kind: Likelihood, by_class: bool, weights: Params, features: Float[Tensor, "n d"], support: Examples
 ) -> Float[Tensor, ""]:
-    return loss_of_outputs(_outputs(weights, features), {}, support, kind=kind)
+    return loss_of_outputs(_outputs(weights, features), {}, support, kind=kind, by_class=by_class)
 
 
 def _outputs(weights: Params, features: Float[Tensor, "n d"]) -> Float[Tensor, "n k"]:

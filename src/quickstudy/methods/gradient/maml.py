@@ -28,7 +28,7 @@ class MAML(QueryScored):
     """Learn a start from which a few gradient steps suffice (Finn et al. 2017).
 
     Meta-learned: the initial weights (and the step sizes, where the rule learns them).
-    Adapts by: `steps` steps down the support's mean loss (the paper's line 6).
+    Adapts by: `steps` steps down the support's mean loss (the paper's line 6), with a tied head its sum over classes.
     Scored by: the query's negative log-likelihood after the last step (line 10).
 
     FOMAML is gradient="first-order"; ANIL (Raghu et al. 2020) is adapts="head" and BOIL (Oh et al. 2021) its opposite,
@@ -37,15 +37,16 @@ class MAML(QueryScored):
 
     A head per class starts each class somewhere else, so that it has a fixed number of ways, and its answers depend on
     which class comes first. With head="tied" one vector, without a bias, is where every class starts: any number of
-    ways, and classes that can change places. The steps tell them apart. Together with adapts="all" that is
-    UNICORN-MAML (Ye and Chao 2022).
+    ways, and classes that can change places. The steps tell them apart, down a loss that is summed over classes as in
+    the code of Finn et al., so that a class comes as far from where it starts however many others there are. Together
+    with adapts="all" that is UNICORN-MAML (Ye and Chao 2022).
 
     Args:
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
         steps: Inner steps. Evaluation may ask for more.
-        rule: How a slope becomes a step. The paper's rates are for a summed loss: 0.4 there is 2.0 for five-way
-            one-shot here; 0.4 works as well.
+        rule: How a slope becomes a step. The paper's rates are for a loss summed over classes: 0.4 there is 2.0 for
+            five ways here, unless the head is tied; 0.4 works as well.
         gradient: How the adapted weights depend on the initial ones.
         adapts: Which weights change: all of them, only the head, or only the body.
         head: Where the head of each class starts: at weights of its own ("per-class"), or where all do ("tied").
@@ -112,6 +113,7 @@ class MAML(QueryScored):
             gradient=self.gradient,
             learned=given(self.rates),
             fixed=self._fixed(),
+            by_class=self.tied,
         )
 
     def predict(self, learner: Adapted, x: Shaped[Tensor, "n *item"]) -> Categorical | Gaussian:
