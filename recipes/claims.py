@@ -257,7 +257,8 @@ CLAIMS = [
         "leaderboards/omniglot",
         of_boards.omniglot,
         "Proto-MAML's figures are those of its start, heads at the class means: its inner steps change none of its "
-        "answers. The targets of its longer run and of the budget are this project's.",
+        "answers. Without its steps ANIL with a tied head cannot tell classes apart. The targets of methods that step "
+        "are this project's.",
     ),
     Claim(
         "CIFAR-FS, ten minutes of training",

@@ -93,6 +93,7 @@ def omniglot(found: Board) -> list[Row]:
     best = max(known, key=lambda name: known[name].mean, default="")
     title = f"the best method that steps ({best}), {one}" if best else f"the best method that steps, {one}"
     rows.append(_at_least(title, 97.0, known.get(best)))
+    rows.append(_at_least(f"ANIL with a tied head, {one}", 97.0, found.result("anil-tied", one)))
     long = found.longer.get("omniglot-protomaml-long-5-way")
     recipe = "`recipes/omniglot-protomaml-long.yaml`"
     rows.append(_at_least(f"the same in a longer run, of Proto-MAML ({recipe}), {one}", 98.5, long))
