@@ -147,13 +147,26 @@ def called(record: Record) -> str:
     return f"{record.run.method}{taken}, {training['steps']:,} outer steps{classes}{transductive}"
 
 
-def line(record: Record) -> str:
-    """A record as one row of the README's table."""
-    floors = record.floors
+def line(record: Record, known: list[Record]) -> str:
+    """A record as one row of the README's table, beside the best floor that is known of its tasks."""
+    floors, beside = floors_of(record, known)
     better = min if record.result.metric == "mse" else max
     floor = better(floors, key=lambda result: result.mean) if floors else None
-    beaten = f"{floor.name}: {figure(floor)}" if floor else "not measured"
+    beaten = f"{floor.name}: {figure(floor)}{beside}" if floor else "not measured"
     return f"| {called(record)} | {tasks(record)} | {figure(record.result)} | {beaten} |"
+
+
+def floors_of(record: Record, known: list[Record]) -> tuple[tuple[Result, ...], str]:
+    """Its own floors, or those of another record of the same kind of tasks, and what is to be said of these."""
+    if record.floors:
+        return record.floors, ""
+
+    def kind(of: Record) -> tuple[object, ...]:
+        return of.protocol.tasks, of.protocol.split, of.run.training.get("split", "train")
+
+    return next(
+        ((of.floors, ", on other episodes") for of in known if of.floors and kind(of) == kind(record)), ((), "")
+    )
 
 
 def picture(records: list[Record]) -> None:
@@ -215,7 +228,9 @@ def with_table(readme: str, records: dict[str, Record]) -> str:
     before, _, rest = readme.partition(OPEN)
     _, _, after = rest.partition(CLOSE)
     table = ["| method | test tasks | result (95 % interval) | best floor |", "|---|---|---|---|"]
-    table += [line(record) for record in records.values()]
+    boards = [Record.read(path) for path in sorted((RECORDS / "leaderboards").glob("*/*.json")) if path.stem != "paces"]
+    known = [*records.values(), *boards]
+    table += [line(record, known) for record in records.values()]
     return "\n".join([before + OPEN, *table, CLOSE + after])
 
 
