@@ -12,6 +12,7 @@ import torch
 
 import quickstudy
 from quickstudy.core.learner import MetaLearner
+from quickstudy.tasks.source import TaskSource
 from quickstudy.train.loop import fit
 from quickstudy.train.run import Run, RunSettings, training_source
 
@@ -34,13 +35,13 @@ def run_in(folder: Path, chosen: RunSettings) -> Run:
     return run
 
 
-def train(name: str, run: Run, minutes: float | None = None) -> bool:
-    """Go on with a run, at most for so long; whether it is at its end."""
+def train(name: str, run: Run, minutes: float | None = None, source: TaskSource | None = None) -> bool:
+    """Go on with a run, at most for so long, on its own tasks or on those of a source; whether it is at its end."""
     state, _ = run.resume()
     start, losses = time.perf_counter(), []
     if state.over:
         return True
-    for step in fit(state.method, training_source(run.settings), state=state):
+    for step in fit(state.method, source or training_source(run.settings), state=state):
         losses.append(step.loss)
         late = minutes is not None and time.perf_counter() - start > 60 * minutes
         if state.number % SAVE_EVERY == 0 or state.over or late:
@@ -60,10 +61,10 @@ class Budgeted:
         self.folder, self.minutes = folder, minutes
         self.runs: dict[str, Run] = {}
 
-    def train(self, name: str, chosen: RunSettings) -> bool:
-        """Begin a run, or go on with it; whether it is at its end."""
+    def train(self, name: str, chosen: RunSettings, source: TaskSource | None = None) -> bool:
+        """Begin a run, or go on with it, on its own tasks or on those of a source; whether it is at its end."""
         self.runs[name] = run_in(self.folder / name.lower().replace(", ", "-").replace(" ", "-"), chosen)
-        return train(name, self.runs[name], self.minutes)
+        return train(name, self.runs[name], self.minutes, source)
 
     def method(self, name: str) -> MetaLearner:
         """What was trained, to be asked."""

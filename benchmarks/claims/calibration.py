@@ -8,10 +8,11 @@ validation tasks, and the expected calibration error of its probabilities measur
 
 Then they are asked tasks in which two of the five classes have the same support example, drawn from one of the two.
 Nothing says which of both it is: the right answer to their queries is one half each, and a probability above that is
-wrong. None was trained on such tasks. Figures are of the queries of these two classes, after the same temperature: the
-NLL, the mean probability of the most likely class, how often that is right, and the expected calibration error, with
-intervals by resampling tasks. "owner" are the queries of the class that the example is of, which look like it; those of
-the other look like no example.
+wrong. None was trained on such tasks, unless `--share 0.5` has them among those of training, and of those that the
+temperature is fitted on; a transformer that reads the support as a whole (TNP) can be added. Figures are of the queries
+of these two classes, after the same temperature: the NLL, the mean probability of the most likely class, how often that
+is right, and the expected calibration error, with intervals by resampling tasks. "owner" are the queries of the class
+that the example is of, which look like it; those of the other look like no example.
 
 A run goes on where it stopped: with `--minutes-each 2` every call adds at most so much to each that is not done.
 """
@@ -37,27 +38,31 @@ from quickstudy.evaluate.calibration import BINS
 from quickstudy.evaluate.evaluate import noise_for
 from quickstudy.evaluate.statistics import t_interval
 from quickstudy.evaluate.temperature import cheapest
-from quickstudy.tasks.fewshot import FewShotSource
 from quickstudy.tasks.source import Indices, TaskSource
-from quickstudy.train.run import RunSettings
+from quickstudy.train.run import RunSettings, training_source
 from quickstudy.train.settings import Training
 
 ALIKE = {"name": "omniglot", "ways": 5, "shots": 1, "queries": 5}
 NET = {"name": "conv4", "width": 32, "downsample": "stride"}
 FIRST = {"gradient": "first-order"}
+STEP: dict[str, Any] = {**FIRST, "rule": {"name": "sgd", "rate": 0.4}}
 COMPARING: dict[str, dict[str, Any]] = {
     "ProtoNet": {"name": "protonet"},
     "VERSA": {"name": "versa"},
     "DKT": {"name": "dkt"},
+    "TNP": {"name": "tnp"},
 }
 STEPPING: dict[str, dict[str, Any]] = {
-    "MAML": {"name": "maml", **FIRST},
-    "ABML": {"name": "abml", **FIRST},
-    "PLATIPUS": {"name": "platipus", **FIRST},
+    "MAML": {"name": "maml", **STEP},
+    "ABML": {"name": "abml", **STEP},
+    "PLATIPUS": {"name": "platipus", **STEP},
     "BMAML": {"name": "bmaml", "particles": 3, "rate": 1.2, "lead": 2, **FIRST},
 }
 """First-order, and Bayesian MAML with three particles, for the sake of time; its rate is shared by them."""
 METHODS = COMPARING | STEPPING
+USUAL = [name for name in METHODS if name != "TNP"]
+RATES = {"TNP": 1e-3}
+"""Of the outer steps, where 2e-3 is too much."""
 BATCH = 50
 DRAWS = 2000
 
@@ -80,23 +85,26 @@ def main() -> None:
     torch.set_num_threads(1)
     asked = _asked()
     runs = Budgeted(asked.runs, asked.minutes_each)
-    done = [runs.train(_title(name, asked), _settings(name, asked)) for name in asked.methods]
+    chosen = {name: _settings(name, asked) for name in asked.methods}
+    done = [
+        runs.train(_title(name, asked), run, SharedSupport(training_source(run), asked.share) if asked.share else None)
+        for name, run in chosen.items()
+    ]
     if not all(done):
         print("Not all are trained yet: the same command goes on.")
         return
     tasks = load("tasks", ALIKE)
     val, test = (tasks.source(split) for split in ("val", "test"))
     sharing = SharedSupport(test)
+    told_of = SharedSupport(val, asked.share) if asked.share else val
     classes: dict[str, dict[str, Any]] = {}
     shared: dict[str, dict[str, Any]] = {}
     for name in asked.methods:
         method = runs.method(_title(name, asked))
-        told, said = answers(method, val, asked.validation), answers(method, test, asked.tasks)
-        temperature = cheapest(lambda t, told=told: float(_nll(told.at(t)).mean()), 0.05, 20.0)
+        told, said = answers(method, told_of, asked.validation), answers(method, test, asked.tasks)
+        temperature = temperature_of(told)
         classes[name] = _classes(said, temperature)
-        of_two = answers(method, sharing, asked.tasks).at(temperature)
-        parts = sharing.parts(range(asked.tasks), of_two.y)
-        shared[name] = {where: _figures(of_two, asks) for where, asks in parts.items()}
+        shared[name] = figures_at(answers(method, sharing, asked.tasks), temperature, sharing)
         print(
             f"{name:9} ECE {classes[name]['ece after']:.4f}, shared {shared[name]['both']['ece']['mean']:.4f}",
             flush=True,
@@ -119,6 +127,7 @@ def main() -> None:
         {
             "validation tasks": asked.validation,
             "test tasks": asked.tasks,
+            "share of training tasks": asked.share,
             "test sets": {"usual": test.digest(range(asked.tasks)), "shared": sharing.digest(range(asked.tasks))},
             "classes": classes,
             "shared support": shared,
@@ -131,7 +140,10 @@ def _asked() -> argparse.Namespace:
     parser.add_argument("--steps", type=int, default=2400, help="outer steps of the methods that compare")
     parser.add_argument("--stepping", type=int, default=500, help="outer steps of the methods that step")
     parser.add_argument("--minutes-each", type=float, default=None, help="stop each after so long, to go on later")
-    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=USUAL)
+    parser.add_argument(
+        "--share", type=float, default=0.0, help="of training tasks, those whose classes share examples"
+    )
     parser.add_argument("--validation", type=int, default=1000, help="validation tasks that temperatures are fitted on")
     parser.add_argument("--tasks", type=int, default=400, help="test tasks of either kind")
     parser.add_argument("--runs", type=Path, default=Path("runs/calibration"), help="where runs are kept")
@@ -140,14 +152,14 @@ def _asked() -> argparse.Namespace:
 
 
 def _title(name: str, asked: argparse.Namespace) -> str:
-    return f"{name}, {asked.stepping if name in STEPPING else asked.steps}"
+    return f"{name}{', sharing' if asked.share else ''}, {asked.stepping if name in STEPPING else asked.steps}"
 
 
 def _settings(name: str, asked: argparse.Namespace) -> RunSettings:
     training = Training(
         steps=asked.stepping if name in STEPPING else asked.steps,
         batch=4,
-        rate=2e-3,
+        rate=RATES.get(name, 2e-3),
         schedule="cosine",
         clip=10.0,
         precision="bf16",
@@ -166,25 +178,27 @@ class SharedSupport(TaskSource):
 
     Args:
         of: The tasks, in which these are changed.
+        share: Of them that are; the others are left as they are.
     """
 
-    def __init__(self, of: FewShotSource) -> None:
-        self.of, self.item, self.outputs = of, of.item, of.outputs
+    def __init__(self, of: TaskSource, share: float = 1.0) -> None:
+        self.of, self.share, self.item, self.outputs = of, share, of.item, of.outputs
+        self.key = chance.key("shared support", of.identity["seed"])
 
     @property
     def identity(self) -> dict[str, Any]:
-        return {"shared support": self.of.identity}
+        return {"shared support": self.of.identity} | ({} if self.share == 1 else {"share": self.share})
 
     def pairs(self, indices: Indices) -> NDArray[np.int64]:
         """The two ways of each task that share examples, [t, 2]: the owner's first."""
-        words = chance.words(chance.key("shared support", self.of.seed), indices, 2)
-        return chance.choose(words, self.outputs)
+        return chance.choose(chance.words(self.key, indices, 2), self.outputs)
 
     def batch(self, indices: Indices) -> Episode:
         support, query = self.of.batch(indices)
-        x, tasks = support.x.clone(), np.arange(len(indices))
-        owner, other = self.pairs(indices).T
-        rounds = x.view(len(tasks), -1, self.outputs, *self.item)
+        changed = chance.uniforms(self.key, indices, 3)[:, 2] < self.share
+        x, tasks = support.x.clone(), np.flatnonzero(changed)
+        owner, other = self.pairs(indices)[changed].T
+        rounds = x.view(len(indices), -1, self.outputs, *self.item)
         rounds[tasks, :, other] = rounds[tasks, :, owner]
         return Episode(support._replace(x=x), query)
 
@@ -214,6 +228,18 @@ def answers(method: MetaLearner, source: TaskSource, tasks: int) -> Said:
                 Said(over_tasks(say, episodes, *noise_for(method, digest, numbers), chunk=10), episodes.query.y)
             )
     return Said(*(torch.cat(each) for each in zip(*found, strict=True)))
+
+
+def temperature_of(said: Said) -> float:
+    """At which these queries cost least."""
+    return cheapest(lambda t: float(_nll(said.at(t)).mean()), 0.05, 20.0)
+
+
+def figures_at(said: Said, temperature: float, tasks: SharedSupport) -> dict[str, dict[str, dict[str, float]]]:
+    """Figures, after a temperature, of the queries of both classes and of those of the owner, by part."""
+    told = said.at(temperature)
+    parts = tasks.parts(range(len(told.y)), told.y)
+    return {where: _figures(told, asks) for where, asks in parts.items()}
 
 
 def _classes(said: Said, temperature: float) -> dict[str, float]:

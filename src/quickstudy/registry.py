@@ -172,7 +172,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "alfa": {
         "name": "maml",
-        "settings": {"rule": {"name": "alfa", "rate": 0.4}},
+        "settings": {"rule": {"name": "alfa", "rate": 0.1}},
         "summary": "MAML whose step sizes and decays a small net generates (Baik et al. 2020).",
     },
     "mix-maml": {

@@ -44,6 +44,17 @@ def test_two_classes_have_the_examples_of_one(script: ModuleType, shots: int) ->
     assert torch.equal(one, after.support.x[7])
 
 
+def test_a_share_of_tasks_is_left_as_it_is(script: ModuleType) -> None:
+    usual = Glyphs(ways=5, shots=1, queries=2).source("train")
+    all_shared, half = script.SharedSupport(usual), script.SharedSupport(usual, 0.5)
+    before, after, mixed = (source.batch(TASKS).support.x for source in (usual, all_shared, half))
+    changed = [not torch.equal(a, b) for a, b in zip(before, mixed, strict=True)]
+    assert 10 < sum(changed) < 30
+    for i, is_changed in enumerate(changed):
+        assert torch.equal(mixed[i], after[i] if is_changed else before[i])
+    assert len({usual.fingerprint, all_shared.fingerprint, half.fingerprint}) == 3
+
+
 def test_a_method_that_compares_says_one_half(script: ModuleType) -> None:
     """Equal examples, equal distances: the likelier of the two classes cannot be known, and it is not claimed."""
     shared = script.SharedSupport(Glyphs(ways=5, shots=1, queries=3).source("test"))
@@ -51,7 +62,8 @@ def test_a_method_that_compares_says_one_half(script: ModuleType) -> None:
     said = script.answers(method, shared, len(TASKS))
     pairs = torch.from_numpy(shared.pairs(TASKS))
     of_two = torch.stack([said.log_p[i][:, pair] for i, pair in enumerate(pairs)])
-    torch.testing.assert_close(of_two[..., 0], of_two[..., 1])
+    # distances of some hundreds in float32, which some processors sum otherwise at another place of a matrix
+    torch.testing.assert_close(of_two[..., 0], of_two[..., 1], rtol=0, atol=5e-3)
     parts = shared.parts(TASKS, said.y)
     owners = torch.stack([said.y[i][:, owner] for i, owner in enumerate(pairs[:, 0])])
     others = torch.stack([said.y[i][:, other] for i, other in enumerate(pairs[:, 1])])

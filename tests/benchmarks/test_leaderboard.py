@@ -56,6 +56,21 @@ def test_a_row_is_a_run(name: str, row: str) -> None:
     assert set(board["rows"][row].get("only", board["usual"])) <= set(board["protocols"])
 
 
+@pytest.mark.parametrize(("name", "row"), ROWS, ids=lambda value: value.replace(" ", "-"))
+def test_the_records_of_a_row_were_made_by_its_recipe(name: str, row: str) -> None:
+    """As far as a record knows the settings: it may be older than some."""
+    board, stem = BOARDS[name], row.replace(", ", "-").replace(" ", "-")
+    own = {key: value for key, value in board["rows"][row].items() if key != "only"}
+    asked = checked(overlay(board["common"], own)).run.plain()
+    for path in (ROOT / "docs" / "records" / "leaderboards" / name).glob(f"{stem}--*.json"):
+        told = Record.read(path).run
+        pairs = {"method": told.method_settings, "net": told.net, "training": told.training}
+        beside = {"steps", "seed", "start", "device", "minutes", "how", "chunk", "compile"}
+        for part, settings in pairs.items():
+            known = asked[part].keys() & settings.keys() - ({"likelihood"} if part == "method" else beside)
+            assert {key: settings[key] for key in known} == {key: asked[part][key] for key in known}, path.name
+
+
 @pytest.mark.parametrize("name", sorted(BOARDS))
 def test_what_is_published_belongs_to_a_row(name: str) -> None:
     board = BOARDS[name]

@@ -2,7 +2,7 @@
 
 A recipe file holds the same names as the flags:
 
-    method: {name: maml, steps: 5, rule: {name: sgd, rate: 0.4}}
+    method: {name: maml, steps: 5, rule: {name: sgd, rate: 0.1}}
     tasks: {name: omniglot, ways: 5, shots: 1}
     net: {name: conv4, downsample: stride}
     train: {queries: 5}

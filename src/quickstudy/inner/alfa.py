@@ -22,7 +22,7 @@ class ALFA(Rule):
     from `rate` and `decay` on, as in the authors' code. Steps after the last of `steps` take the values of the last.
     """
 
-    rate: Rate = 0.4
+    rate: Rate = 0.1
     """Where every step size starts."""
     decay: Rate = 5e-4
     """Where every weight decay starts."""

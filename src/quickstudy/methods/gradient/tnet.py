@@ -52,7 +52,7 @@ class TNet(QueryScored):
         outputs: int,
         *,
         steps: Count = 1,
-        rate: Rate = 0.4,
+        rate: Rate = 0.1,
         masked: bool = False,
         temperature: Rate = 1.0,
         gradient: Gradient = "exact",

@@ -71,7 +71,7 @@ class WarpGrad(MetaLearner):
         outputs: int,
         *,
         steps: Size = 5,
-        rate: Rate = 0.4,
+        rate: Rate = 0.1,
         likelihood: Likelihood = "categorical",
     ) -> None:
         super().__init__()
