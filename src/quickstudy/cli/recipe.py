@@ -2,9 +2,9 @@
 
 A recipe file holds the same names as the flags:
 
-    method: {name: maml, steps: 5, rule: {name: sgd, rate: 0.1}}
+    method: {name: maml, steps: 5, rule: {name: sgd, rate: 0.05}}
     tasks: {name: omniglot, ways: 5, shots: 1}
-    net: {name: conv4, downsample: stride}
+    net: {name: conv4}
     train: {queries: 5}
     steps: 2000
     rate: 0.001

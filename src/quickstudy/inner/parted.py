@@ -28,7 +28,7 @@ class Parted(Rule):
 
     body: Annotated[Any, Choice("rule")] = LearnedRates(rate=0.1, per="tensor")
     """How the slopes of the body's weights become steps."""
-    head: Annotated[Any, Choice("rule")] = SGD(rate=0.1)
+    head: Annotated[Any, Choice("rule")] = SGD(rate=0.05)
     """How the head's do."""
     order: Literal["first-order", "exact"] = "first-order"
     """Whether slopes of the body are constants, or as the method says."""

@@ -77,7 +77,7 @@ def refuse_learned(rule: Rule, params: Params, why: str) -> None:
 class SGD(Rule):
     """Plain gradient descent: θ ← θ - rate · slope."""
 
-    rate: Rate = 0.1
+    rate: Rate = 0.05
     """Step size. The inner loss is a mean over examples."""
 
     def step(self, params: Params, slope: Params, state: Any, learned: Params) -> tuple[Params, Any]:

@@ -63,7 +63,7 @@ class ABML(MetaLearner):
         outputs: int,
         *,
         steps: Count = 5,
-        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.1),
+        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.05),
         spread: Rate = 0.02,
         samples: Size = 5,
         training_samples: Size = 1,

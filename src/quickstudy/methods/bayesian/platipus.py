@@ -59,7 +59,7 @@ class PLATIPUS(MetaLearner):
         outputs: int,
         *,
         steps: Count = 5,
-        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.1),
+        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.05),
         rate: Rate = 0.01,
         spread: Rate = 0.02,
         samples: Size = 10,

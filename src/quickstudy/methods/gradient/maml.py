@@ -45,7 +45,7 @@ class MAML(QueryScored):
         net: The body; a linear head is put on its features.
         outputs: Ways, or the number of real values to predict.
         steps: Inner steps. Evaluation may ask for more.
-        rule: How a slope becomes a step. Which rate suits depends on how large features are: 0.1 is for a net that
+        rule: How a slope becomes a step. Which rate suits depends on how large features are: 0.05 is for a net that
             halves images by pooling, as "conv4" does, where 0.4 teaches far less; one that halves by strides takes
             0.4. The paper's rates are for a loss summed over classes: 0.4 there is 2.0 for five ways here, unless the
             head is tied.
@@ -70,7 +70,7 @@ class MAML(QueryScored):
         outputs: int,
         *,
         steps: Count = 5,
-        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.1),
+        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.05),
         gradient: Gradient = "exact",
         adapts: Literal["all", "head", "body"] = "all",
         head: Literal["per-class", "tied"] = "per-class",
