@@ -177,9 +177,9 @@ CLAIMS = [
         "python benchmarks/claims/calibration.py",
         "claims/calibration",
         of.calibration,
-        "After two minutes of training each, and with a temperature from 200 validation tasks, measured before on a "
-        "larger net, the Gaussian process's error was 0.0236: its temperature had made it worse. An error is a sum of "
-        "distances, to which resampling adds: intervals of the smallest lie high, and may leave the figure itself out.",
+        "Measured before, on a net that halved by strides and with a temperature from 200 validation tasks, the "
+        "Gaussian process's error was 0.0236: its temperature had made it worse. An error is a sum of distances, to "
+        "which resampling adds: intervals of the smallest lie high, and may leave the figure itself out.",
     ),
     Claim(
         "Two classes that share their only example",
@@ -188,11 +188,23 @@ CLAIMS = [
         "python benchmarks/claims/calibration.py",
         "claims/calibration",
         of.shared_support,
-        "None was trained on such tasks. Queries of the class that the example is not of look like no example, and "
-        "are taken for some third class: they make up most of each error. Of the queries that look like the example, "
-        "VERSA and prototypical networks say one half for either class, as both have the same weights or means. The "
-        "methods that step, MAML among them, took fewer and dearer steps, and tell fewer characters apart to begin "
-        "with, so that more than their certainty sets them behind.",
+        "None was trained on such tasks. Queries of the class that the example is not of look like no example, and are "
+        "taken for some third class: they make up most of each error. Of the queries that look like the example, VERSA "
+        "and prototypical networks say one half for either class, as both have the same weights or means. The outputs "
+        "of methods that step differ between classes from the start, which two equal examples do not mend: MAML gives "
+        "the likeliest class 81 % and is right in 46. On a net that halved by strides and after 500 steps it named "
+        "72.5 % of the usual queries, was less sure (an error of 0.375), and none was below it.",
+    ),
+    Claim(
+        "Two classes that share their only example, with such tasks in training",
+        "The same, where half of the training tasks have two such classes: what a method can learn to say of them.",
+        "python benchmarks/claims/calibration.py --share 0.5 --methods ProtoNet VERSA DKT TNP MAML ABML PLATIPUS "
+        "--runs runs/shared-support --out docs/records/claims/shared_support.json",
+        "claims/shared_support",
+        of.shared_support,
+        "All learn to be less sure, MAML too. A transformer that reads the support as a whole (TNP) has the smallest "
+        "error beside prototypical networks, and names 68 % of the queries of usual tasks, where the others name 90 "
+        "and more. The price is doubt about usual tasks, of which the calibration error is 0.04 to 0.12.",
     ),
     Claim(
         "Deep kernel transfer on sines",

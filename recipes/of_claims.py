@@ -338,7 +338,7 @@ def shared_support(record: Record) -> list[Row]:
     least = figures["MAML"]["both"]["ece"]["low"]
     rows = []
     for name, parts in figures.items():
-        asked = name not in ("MAML", "ProtoNet")  # which are not Bayesian
+        asked = name not in ("MAML", "ProtoNet", "TNP")  # which are not Bayesian
         for said, part in (("the two classes", "both"), ("the one that the example is of", "owner")):
             found = parts[part]
             judged = asked and part == "both"

@@ -13,9 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [str(ROOT / "recipes"), str(ROOT / "benchmarks" / "claims")]
-SCRIPTS = sorted(
-    path.stem for path in (ROOT / "benchmarks" / "claims").glob("*.py") if '"__main__"' in path.read_text()
-)
+RECORDS = sorted(path.stem for path in (ROOT / "docs" / "records" / "claims").glob("*.json"))
 
 UNTRAINED = ("clinc150", "small_tables", "small_table_values")
 
@@ -32,13 +30,13 @@ def modules(monkeypatch):
             del sys.modules[name]
 
 
-def asked_for(modules, monkeypatch, script: str) -> tuple[Any, Any, dict[str, Any]]:
-    """The script, what its printed command asks for, and the record of its claim."""
-    (claim,) = {(c.command, c.record) for c in modules("claims").CLAIMS if f"/{script}.py" in c.command}
-    command, record = claim
-    module = modules(script)
-    monkeypatch.setattr(sys, "argv", shlex.split(command)[1:])
-    path = ROOT / "docs" / "records" / f"{record}.json"
+def asked_for(modules, monkeypatch, name: str) -> tuple[Any, Any, dict[str, Any]]:
+    """The script behind a record, what its claim's printed command asks for, and the record."""
+    (command,) = {claim.command for claim in modules("claims").CLAIMS if claim.record == f"claims/{name}"}
+    _, script, *_ = words = shlex.split(command)
+    module = modules(Path(script).stem)
+    monkeypatch.setattr(sys, "argv", words[1:])
+    path = ROOT / "docs" / "records" / "claims" / f"{name}.json"
     asked = module._asked()
     assert asked.out == path.relative_to(ROOT)
     return module, asked, json.loads(path.read_text(encoding="utf-8"))
@@ -54,10 +52,16 @@ def numbers(record: Any, names: set[str]) -> set[int]:
     return own.union(*(numbers(value, names) for value in record.values()))
 
 
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_command_asks_as_many_tasks_as_its_record_has(modules, monkeypatch, script):
-    _, asked, record = asked_for(modules, monkeypatch, script)
-    match script:
+def test_every_script_has_a_claim(modules):
+    scripts = {path.name for path in (ROOT / "benchmarks" / "claims").glob("*.py") if '"__main__"' in path.read_text()}
+    commands = [claim.command.split() for claim in modules("claims").CLAIMS]
+    assert scripts <= {Path(words[1]).name for words in commands if len(words) > 1}
+
+
+@pytest.mark.parametrize("name", RECORDS)
+def test_a_command_asks_as_many_tasks_as_its_record_has(modules, monkeypatch, name):
+    _, asked, record = asked_for(modules, monkeypatch, name)
+    match name:
         case "small_tables" | "small_table_values":
             assert asked.seeds == record["seeds"]
         case "clinc150":
@@ -69,22 +73,23 @@ def test_a_command_asks_as_many_tasks_as_its_record_has(modules, monkeypatch, sc
             assert numbers(record, {"test tasks", "validation and test tasks"}) == {asked.tasks}
 
 
-@pytest.mark.parametrize("script", [script for script in SCRIPTS if script not in UNTRAINED])
-def test_a_command_trains_as_long_as_its_record_says(modules, monkeypatch, script):
+@pytest.mark.parametrize("name", [name for name in RECORDS if name not in UNTRAINED])
+def test_a_command_trains_as_long_as_its_record_says(modules, monkeypatch, name):
     """Networks of small tables come with the package, and features of text are frozen: those train nothing."""
-    _, asked, record = asked_for(modules, monkeypatch, script)
+    _, asked, record = asked_for(modules, monkeypatch, name)
     trained = record.get("trained", record.get("training"))
-    steps = {value for name, value in vars(asked).items() if name in ("steps", "stepping", "reader_steps")}
+    steps = {value for name, value in vars(asked).items() if name in ("steps", "reader_steps")}
     assert {run["steps"] for run in trained.values()} == steps
     assert numbers(trained, {"seed"}) <= {getattr(asked, "seed", 0)}
 
 
-@pytest.mark.parametrize("script", ["ambiguity", "calibration", "deep_kernel"])
-def test_a_record_has_the_settings_of_its_script(modules, monkeypatch, script):
-    module, asked, record = asked_for(modules, monkeypatch, script)
+@pytest.mark.parametrize("name", ["ambiguity", "calibration", "deep-kernel", "shared_support"])
+def test_a_record_has_the_settings_of_its_script(modules, monkeypatch, name):
+    module, asked, record = asked_for(modules, monkeypatch, name)
+    titles = {title: title.rpartition(", ")[0].removesuffix(", sharing") for title in record["trained"]}
     for title, run in record["trained"].items():
-        now = modules("budgeted")._rounded(module._settings(title.rpartition(", ")[0], asked).plain())
+        now = modules("budgeted")._rounded(module._settings(titles[title], asked).plain())
         for part, settings in run["settings"].items():
-            for name, value in (settings or {}).items():
-                assert now[part][name] == value, (title, part, name)
-    assert {title.rpartition(", ")[0] for title in record["trained"]} == set(getattr(asked, "methods", module.METHODS))
+            for setting, value in (settings or {}).items():
+                assert now[part][setting] == value, (title, part, setting)
+    assert set(titles.values()) == set(getattr(asked, "methods", module.METHODS))

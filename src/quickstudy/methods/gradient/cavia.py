@@ -21,6 +21,9 @@ from quickstudy.nets.net import weights_of, width_of
 
 __all__ = ["CAVIA"]
 
+WIDER = 10.0
+"""How much wider than a linear layer's usual range the weights start that turn a context into scales and shifts."""
+
 
 class CAVIA(QueryScored):
     """Adapt a context vector by gradient steps; every other weight is shared by all tasks (Zintgraf et al. 2019).
@@ -33,6 +36,10 @@ class CAVIA(QueryScored):
     it enters with at="first", and why a task's learner is as small as the context. With at="film" it scales and shifts
     the channels of the last layer but one (after the third of four convolutions, as in the paper). Normalised layers
     are shifted after their normalisation, which would undo a shift before it.
+
+    A step of rate r on the context is one of r/3 on each scale and shift where the layer that makes them starts as
+    linear layers do. Slopes of those are so small that a net then stays at chance: it starts ten times as wide here,
+    for steps a hundred times as large, at the paper's rate.
 
     Args:
         net: The body; a linear head is put on its features.
@@ -66,6 +73,9 @@ class CAVIA(QueryScored):
         self.layer = layers[0] if at == "first" else layers[max(0, len(layers) - 2)]
         channels = len(net.get_parameter(f"{self.layer}.bias"))
         self.enter = nn.Linear(context, channels if at == "first" else 2 * channels, bias=False)
+        if at == "film":
+            bound = WIDER / context**0.5
+            nn.init.uniform_(self.enter.weight, -bound, bound)
         self.context = context
         self.at = at
         self.steps = steps
