@@ -83,7 +83,7 @@ class IMAML(QueryScored):
         iterations: Size = 5,
         damping: Annotated[float, Field(ge=0)] = 0.0,
         solver: Literal["rule", "hessian-free"] = "rule",
-        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.1),
+        rule: Annotated[Rule, Choice("rule")] = SGD(rate=0.03),
         likelihood: Likelihood = "categorical",
     ) -> None:
         super().__init__()
