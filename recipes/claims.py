@@ -192,7 +192,7 @@ CLAIMS = [
         "taken for some third class: they make up most of each error. Of the queries that look like the example, VERSA "
         "and prototypical networks say one half for either class, as both have the same weights or means. The outputs "
         "of methods that step differ between classes from the start, which two equal examples do not mend: MAML gives "
-        "the likeliest class 81 % and is right in 46. On a net that halved by strides and after 500 steps it named "
+        "the likeliest class 81 % and is right in 45. On a net that halved by strides and after 500 steps it named "
         "72.5 % of the usual queries, was less sure (an error of 0.375), and none was below it.",
     ),
     Claim(

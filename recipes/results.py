@@ -47,9 +47,9 @@ episodes are scored on fresh ones, so their seeds differ. The earlier figures: p
 tasks, seed 0), 92.9 % (2,983 steps of 8, seed 1), 93.33 % (4,500 of 8 in float32, seed 2), 93.27 % (the same in
 bfloat16, seed 4) and 94.56 % (9,000 steps in 52 minutes, seed 3), transductive 92.0 % (621 steps of 16, seed 0) and
 93.90 % (4,500 of 8, seed 3): all by a net that halved images by strides, at inner steps of 0.4, and no better than the
-ten minutes with pooling on the [leaderboard](leaderboards.md), where MAML is told
-transductively, too. MAML on sines after 1, 5 and 10 inner steps: 0.659, 0.406 and 0.446 (30,000 steps,
-seed 1). Three later versions were scored too, and are not the recipe: 150,000 steps along a cosine, of which validation
+ten minutes with pooling on the [leaderboard](leaderboards.md), where MAML is told transductively, too. MAML on sines
+after 1, 5 and 10 inner steps: 0.659, 0.406 and 0.446 (30,000 steps, seed 1).
+Three later versions were scored too, and are not the recipe: 150,000 steps along a cosine, of which validation
 chose 25,000, 0.712, 0.388 and 0.327 (seed 3, whose tasks were harder: a function that does not adapt had an error of
 3.12, against 3.01 on average); and 70,000 steps along a cosine, 0.599 after one step, 0.696 after five and no finite
 mean after ten (seed 4). Recipes before this one: 40,000 steps at a rate that stays 0.001 had 0.686, 0.420 and 0.314
